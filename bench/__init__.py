@@ -1,0 +1,1 @@
+"""The suite around imssl: protocol, stages, cells, statistics and report."""

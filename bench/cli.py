@@ -1,0 +1,104 @@
+"""The console command ``bench``: verbs only; what they do stands in the modules they call."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from imssl.errors import UserError
+
+app = typer.Typer(
+    name="bench",
+    help=(
+        "A reproducibility benchmark for self-supervised pretraining on medical images.\n\n"
+        "Everything that decides a number stands in [bold]params.yaml[/]; a profile writes it. "
+        "[bold]dvc repro[/] (or [bold]bench repro[/]) brings every result up to date with it and writes "
+        "[bold]reports/leaderboard.html[/]. Run the commands in the project's folder."
+    ),
+    epilog="Exit status: 0 done, 1 a check or a stage has failed, 2 something that you can mend (the message says how).",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+profile_app = typer.Typer(no_args_is_help=True, help="List the profiles, or write params.yaml from one.")
+app.add_typer(profile_app, name="profile")
+
+
+@profile_app.command("list")
+def profile_list() -> None:
+    """List the profiles: what each compares, what it needs and how long it takes."""
+    from bench.profiles import profiles
+
+    table = Table("profile", "what it is", "needs", "time", box=None, pad_edge=False)
+    for profile in profiles():
+        table.add_row(f"[bold]{profile.name}[/]", profile.summary, profile.needs, profile.time)
+    Console().print(table)
+
+
+@profile_app.command("use")
+def profile_use(
+    name: Annotated[str, typer.Argument(help="Name of the profile, see: bench profile list")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder that holds the data sets, in their owners' layouts.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a params.yaml that you have edited.")] = False,
+) -> None:
+    """Write params.yaml from a profile.
+
+    Finished results are kept: going back to an earlier profile finds them again.
+    """
+    from bench.profiles import use_profile
+
+    typer.echo(use_profile(name, data_dir, force))
+
+
+@app.command()
+def check() -> None:
+    """Check params.yaml: every key, every value, every method's hyper-parameters."""
+    from bench.protocol import read_protocol
+    from bench.registry import check_methods
+
+    protocol = read_protocol()
+    check_methods(protocol)
+    typer.echo(
+        f"params.yaml is fine: {len(protocol.datasets)} data sets, {len(protocol.methods)} methods, "
+        f"{len(protocol.seeds)} seeds, label fractions {', '.join(f'{f:g}' for f in protocol.label_fractions)}"
+    )
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def repro(context: typer.Context) -> None:
+    """Run the main job: [bold]dvc repro[/] with the same arguments, then say where the leaderboard is."""
+    from bench.repro import run_dvc_repro
+
+    raise typer.Exit(run_dvc_repro(context.args))
+
+
+@app.command()
+def report(
+    open_it: Annotated[bool, typer.Option("--open", help="Open the leaderboard in the browser.")] = False,
+) -> None:
+    """Write the leaderboard from the cells that are finished; the others show as holes."""
+    from bench.protocol import read_protocol
+    from bench.report.leaderboard import write_reports
+
+    file = write_reports(read_protocol())
+    typer.echo(f"leaderboard: {file}")
+    if open_it:
+        typer.launch(str(file))
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

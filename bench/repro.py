@@ -1,0 +1,33 @@
+"""``bench repro``: DVC with this interpreter's own commands on the path."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.protocol import read_protocol
+from bench.results import REPORTS
+from imssl.errors import UserError
+
+
+def run_dvc_repro(arguments: list[str]) -> int:
+    """Check params.yaml, run ``dvc repro`` and print where the leaderboard is.
+
+    Raises:
+        UserError: params.yaml or the folder is not one that can be run.
+    """
+    protocol = read_protocol()
+    if not Path("dvc.yaml").is_file():
+        raise UserError("there is no dvc.yaml here. Run this in the project's folder.")
+    folder = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": folder + os.pathsep + os.environ.get("PATH", "")}
+    status = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", *arguments], env=environment, check=False
+    ).returncode
+    leaderboard = REPORTS / "leaderboard.html"
+    if status == 0 and leaderboard.is_file():
+        synthetic = all(dataset.source == "phantom" for dataset in protocol.datasets.values())
+        print(f"leaderboard: {leaderboard.resolve()}")
+        if synthetic:
+            print("(profile demo: synthetic images; it shows that the suite works and says nothing of medicine)")
+    return status

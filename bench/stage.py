@@ -1,0 +1,26 @@
+"""What dvc.yaml calls: ``python -m bench.stage STAGE [DATASET] [METHOD]``.
+
+Importing torch and its company takes seconds, once for each of a run's many stages. So a stage is handed to
+a process that has imported them already and forks a fresh child for each stage (bench.warm_start); where
+that is not possible, or IMSSL_BENCH_WARM_START=0, it runs here. The results are the same.
+"""
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run the stage named by the command line; the exit status is the stage's."""
+    if os.environ.get("IMSSL_BENCH_WARM_START", "1") != "0" and sys.platform == "linux":
+        from bench.warm_start import run_warm
+
+        status = run_warm(sys.argv[1:])
+        if status is not None:
+            return status
+    from bench.run_stage import run_stage
+
+    return run_stage(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The science of imssl-bench: images, encoders, self-supervised methods, training and analyses."""

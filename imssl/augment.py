@@ -1,0 +1,224 @@
+"""Batched augmentation on the device, with parameters of its own for every sample.
+
+The pipeline is that of SimCLR (Chen, Kornblith et al. 2020, appendix A) and MoCo v2 (Chen, Fan et al. 2020)
+with a rotation: random resized crop, flips, rotation, colour jitter, greyscale, Gaussian blur. Each operation
+equals torchvision's of the same name, and its parameters follow the same distribution; `imssl.geometry` notes
+the one difference.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imssl.blur import gaussian_blur
+from imssl.colour import NEUTRAL, grey_, jitter_
+from imssl.errors import UserError
+from imssl.geometry import warp
+from imssl.settings.augmentation import Augmentation
+
+_TRIES = 10  # torchvision's RandomResizedCrop looks this often for a crop that fits, then takes a central one
+_TILE_PIXELS = 2**18  # on the CPU, so many pixels at a time: the intermediate results stay in the cache
+_SMALLEST = 1e-3  # of a crop's scale and ratio, and of a blur's sigma
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What was drawn for each sample of a batch of B; all tensors on the CPU.
+
+    Attributes:
+        crop: (B, 4), int64: top, left, height, width in pixels.
+        flips: (B, 2), bool: up-down, left-right.
+        angle: (B,), float32: degrees, counter-clockwise.
+        jitter: (B, 4), float32: factors of `imssl.colour.OPERATIONS`; neutral where there is no jitter.
+        order: (B, 4), int64: the order in which the four are applied.
+        grey: (B,), bool.
+        sigma: (B,), float32: standard deviation of the blur in pixels; 0 where there is none.
+        blur_radius: taps of the blur on each side of its centre.
+    """
+
+    crop: Tensor
+    flips: Tensor
+    angle: Tensor
+    jitter: Tensor
+    order: Tensor
+    grey: Tensor
+    sigma: Tensor
+    blur_radius: int
+
+    def __getitem__(self, rows: slice) -> "Parameters":
+        """The parameters of some of the samples."""
+        return Parameters(
+            crop=self.crop[rows],
+            flips=self.flips[rows],
+            angle=self.angle[rows],
+            jitter=self.jitter[rows],
+            order=self.order[rows],
+            grey=self.grey[rows],
+            sigma=self.sigma[rows],
+            blur_radius=self.blur_radius,
+        )
+
+
+def draw(
+    batch: int, height: int, width: int, augmentation: Augmentation, generator: torch.Generator
+) -> Parameters:
+    """Draw the parameters of one view of every sample.
+
+    They are drawn on the CPU, so a seed means the same views on every device. A batch takes the same number
+    of draws whatever the settings, so switching one operation off leaves the others' parameters as they were.
+
+    Args:
+        batch: number of samples.
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        augmentation: the strengths.
+        generator: on the CPU.
+
+    Returns:
+        The parameters, one row per sample.
+    """
+    a = augmentation
+    # Double precision: a crop's size must round as it does in torchvision, which counts in Python's floats.
+    uniform = torch.rand(batch, 2 * _TRIES + 17, dtype=torch.float64, generator=generator)
+    tries, place, rest = uniform.split((2 * _TRIES, 2, 15), dim=1)
+    return Parameters(
+        crop=_draw_crop(tries.view(batch, _TRIES, 2), place, (height, width), a),
+        flips=rest[:, :2] < torch.tensor([a.vertical_flip, a.horizontal_flip], dtype=torch.float64),
+        angle=_between(rest[:, 2], -a.rotation_degrees, a.rotation_degrees),
+        jitter=_draw_jitter(rest[:, 3:7], rest[:, 7], a),
+        order=rest[:, 8:12].argsort(dim=1),
+        grey=rest[:, 12] < a.grey_probability,
+        sigma=_between(rest[:, 13], *a.blur_sigma) * (rest[:, 14] < a.blur_probability),
+        blur_radius=math.ceil(3 * a.blur_sigma[1]),
+    )
+
+
+def apply(images: Tensor, parameters: Parameters) -> Tensor:
+    """Apply the drawn parameters; the order is crop, flips, rotation, colour jitter, grey, blur.
+
+    Args:
+        images: (B, C, H, W), float32 in [0, 1], C = 1 or 3, on any device.
+        parameters: from `draw`, for this B, H and W.
+
+    Returns:
+        (B, C, H, W), float32 in [0, 1], in new memory on the same device.
+
+    Raises:
+        UserError: if the images have neither one nor three channels.
+    """
+    if images.shape[1] not in (1, 3):
+        channels = images.shape[1]
+        raise UserError(f"augmentation: images have {channels} channels; give grey (1) or RGB (3) images.")
+    if images.device.type != "cpu":
+        return _apply(images, parameters)
+    tile = max(1, _TILE_PIXELS // (images.shape[-2] * images.shape[-1]))
+    views = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for start in range(0, len(images), tile):
+        rows = slice(start, start + tile)
+        views[rows] = _apply(images[rows], parameters[rows])
+    return views
+
+
+def _apply(images: Tensor, parameters: Parameters) -> Tensor:
+    p = parameters
+    whole = torch.tensor([0, 0, *images.shape[-2:]])
+    if (p.crop != whole).any() or p.flips.any() or p.angle.any():
+        views = warp(images, p.crop, p.flips, p.angle)
+    else:
+        views = images.clone(memory_format=torch.contiguous_format)
+    jitter_(views, p.jitter, p.order)
+    grey_(views, p.grey.nonzero().flatten())
+    blurred = p.sigma.nonzero().flatten()
+    if len(blurred):
+        rows = blurred.to(views.device)
+        soft = gaussian_blur(views.index_select(0, rows), p.sigma[blurred], p.blur_radius)
+        views.index_copy_(0, rows, soft)
+    # Interpolation and blur are weighted means, but rounding may carry one past the bounds by a few 1e-8.
+    return views.clamp_(0, 1)
+
+
+def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """One random view of every image.
+
+    Args:
+        images: (B, C, H, W), uint8, or float32 in [0, 1]; C = 1 or 3, on any device.
+        augmentation: the strengths.
+        generator: on the CPU.
+
+    Returns:
+        (B, C, H, W), float32 in [0, 1], in new memory on the same device.
+
+    Raises:
+        UserError: if the images have neither one nor three channels.
+    """
+    batch, _, height, width = images.shape
+    return apply(to_float(images), draw(batch, height, width, augmentation, generator))
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Images of uint8 as float32 in [0, 1]; float32 images as they are.
+
+    Raises:
+        TypeError: if the images are neither.
+    """
+    if images.dtype == torch.uint8:
+        return images.to(torch.float32).div_(255)
+    if images.dtype == torch.float32:
+        return images
+    raise TypeError(f"images are {images.dtype}; give uint8, or float32 in [0, 1]")
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(images - mean) / std for each channel.
+
+    Args:
+        images: (B, C, H, W), float32.
+        mean: (C,), of the channels.
+        std: (C,), of the channels, > 0.
+
+    Returns:
+        (B, C, H, W), float32, in new memory.
+    """
+    mean, std = (statistic.to(images).view(-1, 1, 1) for statistic in (mean, std))
+    return (images - mean).div_(std)
+
+
+def _between(uniform: Tensor, low: float, high: float) -> Tensor:
+    return (low + (high - low) * uniform).float()
+
+
+def _draw_crop(tries: Tensor, place: Tensor, size: tuple[int, int], augmentation: Augmentation) -> Tensor:
+    """The first of the tries (B, n, 2) that fits, or else torchvision's central crop; as in `Parameters`."""
+    height, width = size
+    low, high = augmentation.crop_scale
+    if low == high == 1.0:
+        return torch.tensor([[0, 0, height, width]]).repeat(len(tries), 1)
+    low_ratio, high_ratio = augmentation.crop_ratio
+    area = height * width * (low + (high - low) * tries[..., 0])
+    ratio = torch.exp(math.log(low_ratio) + math.log(high_ratio / low_ratio) * tries[..., 1])
+    lengths = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], dim=-1).round()
+    limits = torch.tensor([height, width], dtype=torch.float64)
+    fits = ((lengths > 0) & (lengths <= limits)).all(dim=-1)
+    first = fits.byte().argmax(dim=1)
+    chosen = lengths[torch.arange(len(tries)), first]
+    starts = (place * (limits - chosen + 1)).floor()
+
+    tallest, widest = min(height, round(width / low_ratio)), min(width, round(height * high_ratio))
+    central = torch.tensor([tallest, widest], dtype=torch.float64)
+    fitted = fits.any(dim=1, keepdim=True)
+    chosen = torch.where(fitted, chosen, central)
+    starts = torch.where(fitted, starts, ((limits - central) / 2).floor())
+    return torch.cat([starts, chosen], dim=1).long()
+
+
+def _draw_jitter(uniform: Tensor, gate: Tensor, augmentation: Augmentation) -> Tensor:
+    """Factors (B, 4) as in `Parameters`, from uniform draws (B, 4) and (B,)."""
+    a = augmentation
+    strengths = torch.tensor([a.brightness, a.contrast, a.saturation, a.hue], dtype=torch.float64)
+    neutral = torch.tensor(NEUTRAL, dtype=torch.float64)
+    lowest = torch.tensor([0.0, 0.0, 0.0, -math.inf], dtype=torch.float64)
+    low = torch.maximum(neutral - strengths, lowest)
+    factors = low + (neutral + strengths - low) * uniform
+    return torch.where((gate < a.jitter_probability)[:, None], factors, neutral).float()

@@ -1,0 +1,1 @@
+"""Medical image data sets: one adapter per source, one prepared form for all."""

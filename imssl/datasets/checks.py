@@ -1,0 +1,80 @@
+"""What a source must fulfil before it becomes a data set, and the errors that say what it lacks."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from imssl.datasets.source import SPLITS, RawSample, Source
+from imssl.errors import UserError
+
+# How many names an error lists.
+LISTED = 20
+
+
+def check_samples(samples: Sequence[RawSample], source: Source, name: str) -> None:
+    """Refuse what no setting can make right: no samples, repeated ids, labels out of range, unknown splits.
+
+    Args:
+        samples: of the source.
+        source: for its task and classes.
+        name: of the data set, for the error.
+
+    Raises:
+        UserError: names the samples.
+    """
+    if not samples:
+        raise UserError(f"{name}: the source has no images.")
+    repeated = [id for id, count in Counter(sample.id for sample in samples).items() if count > 1]
+    if repeated:
+        raise UserError(f"{name}: ids that occur more than once: {_listed(repeated)}")
+    classes = len(source.classes)
+    length, largest = (classes, 1) if source.task == "multilabel" else (1, classes - 1)
+    wrong = [s.id for s in samples if len(s.labels) != length or min(s.labels) < 0 or max(s.labels) > largest]
+    if wrong:
+        raise UserError(f"{name}: labels outside 0 to {largest} ({length} per image): {_listed(wrong)}")
+    unknown = [s.id for s in samples if s.split not in ("", *SPLITS)]
+    if unknown:
+        raise UserError(f"{name}: images in a split other than {', '.join(SPLITS)}: {_listed(unknown)}")
+    without = [s.id for s in samples if not s.split]
+    if 0 < len(without) < len(samples):
+        raise UserError(f"{name}: only some images have an official split; without one: {_listed(without)}")
+
+
+def check_patients(samples: Sequence[RawSample], name: str) -> None:
+    """Refuse a patient with images in two splits. Raises UserError that names the patients."""
+    split_of: dict[str, set[str]] = {}
+    for sample in samples:
+        if sample.patient:
+            split_of.setdefault(sample.patient, set()).add(sample.split)
+    crossing = [patient for patient, splits in split_of.items() if len(splits) > 1]
+    if crossing:
+        raise UserError(
+            f"{name}: patients with images in more than one split: {_listed(crossing)}\n"
+            "Correct the split lists, so that all images of a patient are in the same split."
+        )
+
+
+def check_no_split_is_empty(samples: Sequence[RawSample], name: str) -> None:
+    """Refuse a training, validation or test set without images. Raises UserError."""
+    empty = sorted(set(SPLITS) - {sample.split for sample in samples})
+    if empty:
+        raise UserError(f"{name}: no usable images in the split {', '.join(empty)}.")
+
+
+def complaint(name: str, bad: Sequence[tuple[str, str]]) -> UserError:
+    """The error that lists images that cannot be used, the first 20 by name.
+
+    Args:
+        name: of the data set.
+        bad: (name, reason) of each.
+    """
+    lines = [f"  {file}: {reason}" for file, reason in bad[:LISTED]]
+    if len(bad) > LISTED:
+        lines.append(f"  and {len(bad) - LISTED} more")
+    lines.insert(0, f"{name}: {len(bad)} images or rows cannot be used:")
+    lines.append("Mend them, or set on_bad_image: skip to leave them out; the data card then lists them.")
+    return UserError("\n".join(lines))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

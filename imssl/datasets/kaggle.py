@@ -1,0 +1,80 @@
+"""Data sets on Kaggle: fetched with Kaggle's own client if there is one, explained to the user if not."""
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from imssl.errors import UserError
+
+SITE = "https://www.kaggle.com"
+
+
+@dataclass(frozen=True)
+class KagglePage:
+    """Where a data set lies on Kaggle.
+
+    Attributes:
+        kind: of page.
+        slug: of the data set (``owner/name``) or of the competition.
+        title: of the page.
+    """
+
+    kind: Literal["datasets", "competitions"]
+    slug: str
+    title: str
+
+    @property
+    def url(self) -> str:
+        """Address of the page on which to download."""
+        return f"{SITE}/{self.kind}/{self.slug}" + ("/data" if self.kind == "competitions" else "")
+
+
+NIH = KagglePage("datasets", "nih-chest-xrays/data", "NIH Chest X-rays")
+IDC = KagglePage("datasets", "paultimothymooney/breast-histopathology-images", "Breast Histopathology Images")
+EYEPACS = KagglePage("competitions", "diabetic-retinopathy-detection", "Diabetic Retinopathy Detection")
+
+
+def fetch(page: KagglePage, path: Path) -> None:
+    """Download a page's archive to a path that does not exist yet.
+
+    Kaggle's client finds its own credentials; nothing here reads them. The download gets its final name when
+    it is complete: the archive itself if the path ends with ``.zip``, otherwise a folder that holds it.
+
+    Args:
+        page: what to download.
+        path: where it belongs.
+
+    Raises:
+        UserError: there is no client, or it failed; it says what to download by hand and where to put it.
+    """
+    client = shutil.which("kaggle")
+    if client is None:
+        raise UserError(
+            f"{path} does not exist, and Kaggle's client (pip install kaggle) is not there to fetch it.\n"
+            + _by_hand(page, path)
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    option = "-d" if page.kind == "datasets" else "-c"
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work:
+        arrived = Path(work) / "download"
+        arrived.mkdir()
+        command = [client, page.kind, "download", option, page.slug, "-p", str(arrived)]
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        archives = sorted(arrived.glob("*.zip"))
+        if ended.returncode != 0 or len(archives) != 1:
+            said = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
+            raise UserError(
+                f"{path} does not exist, and Kaggle's client could not fetch {page.slug}. It said: {said}\n"
+                "Its credentials may be missing, or the terms of the page not accepted yet.\n" + _by_hand(page, path)
+            )
+        (archives[0] if path.suffix == ".zip" else arrived).replace(path)
+
+
+def _by_hand(page: KagglePage, path: Path) -> str:
+    return (
+        f'Download "{page.title}" (Kaggle, {page.kind} {page.slug}):\n  {page.url}\n'
+        f"and put the archive, or a folder with its contents, at {path}"
+    )

@@ -1,0 +1,256 @@
+"""From a source to the prepared form: read, check, split, count, write."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from imssl.datasets.checks import check_no_split_is_empty, check_patients, check_samples, complaint
+from imssl.datasets.images import to_square
+from imssl.datasets.prepared import Card, Skipped, SplitCounts, discard_images, publish, writing_images
+from imssl.datasets.source import SPLITS, BadImage, RawSample, Source
+from imssl.datasets.splits import assign_splits, draw_validation
+
+# Keeps normalisation finite where a channel is constant.
+SMALLEST_STD = 1 / 255
+NO_PATIENTS = (
+    "The source publishes no patient ids: each image counts as a patient of its own, so intervals may be "
+    "too narrow, and images of one patient may be in two splits."
+)
+
+
+def prepare(
+    source: Source,
+    *,
+    name: str,
+    size: int,
+    channels: Literal[1, 3],
+    split_seed: int,
+    on_bad_image: Literal["error", "skip"],
+    folder: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+) -> Card:
+    """Bring a source into the prepared form.
+
+    The files depend on the source and the settings only: samples are sorted by id, and neither the number
+    of threads nor the time shows in a byte. Memory is bounded whatever the number of images.
+
+    Args:
+        source: what an adapter has listed.
+        name: id of the data set in the protocol.
+        size: side of the square images, in pixels.
+        channels: 1 for grey, 3 for colour.
+        split_seed: of the patient-level split, where the source has no official one.
+        on_bad_image: whether unusable images stop the preparation or are left out. Unusable are corrupt or
+            missing files, duplicate ids, and images whose pixels equal those of an earlier sample.
+        folder: of the prepared data set; it is made if missing.
+        on_progress: called with the numbers of images read and to be read.
+        threads: that read images; by default one per core, at most 8.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        UserError: unusable images (with ``error``), a patient in two splits, an empty split, a label out of
+            range, or an id that occurs twice.
+    """
+    samples = sorted(source.samples, key=lambda sample: sample.id)
+    check_samples(samples, source, name)
+    check_patients(samples, name)
+    image_shape = (size, size, channels)
+    reading = _Reading(image_shape, bad=list(source.bad))
+    try:
+        with writing_images(folder, image_shape) as append:
+            results = _read_all(source, samples, size, channels, threads or min(8, os.cpu_count() or 1))
+            for done, (sample, result) in enumerate(results, start=1):
+                if isinstance(result, BadImage):
+                    reading.bad.append((result.name, result.reason))
+                elif reading.is_new(sample, result):
+                    append(result.image)
+                if on_progress:
+                    on_progress(done, len(samples))
+        if reading.bad and on_bad_image == "error":
+            raise complaint(name, reading.bad)
+        kept = _with_splits(reading.kept, source, split_seed)
+        check_patients(kept, name)
+        check_no_split_is_empty(kept, name)
+        return publish(folder, _table(kept, source), _card(source, name, kept, split_seed, reading))
+    except BaseException:
+        discard_images(folder)
+        raise
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image as it is written, and what is needed of it afterwards.
+
+    Attributes:
+        image: (H, W, C) uint8.
+        pixels: SHA-256 of the pixels as the source gave them.
+        sums: (2, C) int64, sums of values and of squares: exact, so their order does not matter.
+    """
+
+    image: np.ndarray
+    pixels: str
+    sums: np.ndarray
+
+
+@dataclass
+class _Reading:
+    """What has been read so far.
+
+    Attributes:
+        image_shape: of every image.
+        bad: (name, reason) of what cannot be used.
+        kept: the others.
+        pixels: their ids by the SHA-256 of their pixels.
+        sums: (2, C) int64 of each, in the order of ``kept``.
+    """
+
+    image_shape: tuple[int, int, int]
+    bad: list[tuple[str, str]]
+    kept: list[RawSample] = field(default_factory=list)
+    pixels: dict[str, str] = field(default_factory=dict)
+    sums: list[np.ndarray] = field(default_factory=list)
+
+    def is_new(self, sample: RawSample, image: _Image) -> bool:
+        """Note an image as kept, or as bad if its pixels are those of an earlier one."""
+        first = self.pixels.setdefault(image.pixels, sample.id)
+        if first != sample.id:
+            self.bad.append((sample.id, f"has the same pixels as {first}"))
+            return False
+        self.kept.append(sample)
+        self.sums.append(image.sums)
+        return True
+
+
+def _read_all(
+    source: Source, samples: Sequence[RawSample], size: int, channels: Literal[1, 3], threads: int
+) -> Iterator[tuple[RawSample, _Image | BadImage]]:
+    """Read images in parallel and hand them over in order, with few of them in memory at a time."""
+    waiting: deque[tuple[RawSample, Future[_Image | BadImage]]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for sample in samples:
+            waiting.append((sample, pool.submit(_read, source, sample, size, channels)))
+            if len(waiting) >= 4 * threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(source: Source, sample: RawSample, size: int, channels: Literal[1, 3]) -> _Image | BadImage:
+    try:
+        pixels = source.read(sample)
+    except BadImage as bad:
+        return bad
+    digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    image = to_square(pixels, size, channels)
+    values = image.reshape(-1, channels).astype(np.int64)
+    return _Image(image, digest.hexdigest(), np.stack([values.sum(axis=0), (values**2).sum(axis=0)]))
+
+
+def _with_splits(samples: list[RawSample], source: Source, seed: int) -> list[RawSample]:
+    """Samples with a split each: the official one as far as there is one, otherwise drawn by patient."""
+    official = {sample.split for sample in samples}
+    if not samples or "val" in official:
+        return samples
+    if official == {""}:
+        drawn = assign_splits(_patients(samples), _labels(samples, source), source.task, seed)
+        return [replace(sample, split=str(split)) for sample, split in zip(samples, drawn, strict=True)]
+    training = [sample for sample in samples if sample.split == "train"]
+    drawn = draw_validation(_patients(training), _labels(training, source), source.task, seed)
+    split_of = {sample.id: str(split) for sample, split in zip(training, drawn, strict=True)}
+    return [replace(sample, split=split_of.get(sample.id, sample.split)) for sample in samples]
+
+
+def _split_origin(source: Source, seed: int) -> str:
+    official = {sample.split for sample in source.samples}
+    if "val" in official:
+        return source.split_origin
+    drawn = f"drawn by patient, stratified by label, seed {seed}"
+    if official == {""}:
+        return f"No official split: 70% training, 10% validation, 20% test, {drawn}."
+    return f"{source.split_origin} Validation: 1/8 of the official training patients, {drawn}."
+
+
+def _patients(samples: Sequence[RawSample]) -> list[str]:
+    # The prefix keeps the id of an image without a patient apart from the ids of patients.
+    return [sample.patient or f"image {sample.id}" for sample in samples]
+
+
+def _labels(samples: Sequence[RawSample], source: Source) -> np.ndarray:
+    labels = np.array([sample.labels for sample in samples], dtype=np.int64)
+    return labels if source.task == "multilabel" else labels[:, 0]
+
+
+def _table(samples: Sequence[RawSample], source: Source) -> pd.DataFrame:
+    text = pd.DataFrame([(s.id, s.patient, s.split) for s in samples], columns=["id", "patient", "split"])
+    columns = list(source.classes) if source.task == "multilabel" else ["label"]
+    return pd.concat([text, pd.DataFrame([s.labels for s in samples], columns=columns)], axis=1)
+
+
+def _card(source: Source, name: str, samples: list[RawSample], split_seed: int, reading: _Reading) -> Card:
+    has_patients = all(sample.patient for sample in samples)
+    training = np.array([sample.split == "train" for sample in samples])
+    image_shape = reading.image_shape
+    mean, std = _moments(np.stack(reading.sums)[training], image_shape[0] * image_shape[1])
+    # One checksum for all pixels as read, so that the card proves which images went in.
+    lines = sorted(f"{id} {pixels}\n" for pixels, id in reading.pixels.items())
+    pixels = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return Card(
+        name=name,
+        synthetic=source.synthetic,
+        task=source.task,
+        classes=list(source.classes),
+        primary_metric=source.primary_metric,
+        source=source.origin,
+        description=source.description,
+        url=source.url,
+        licence=source.licence,
+        citation=source.citation,
+        image_shape=image_shape,
+        has_patients=has_patients,
+        patients_note="" if has_patients else NO_PATIENTS,
+        split_origin=_split_origin(source, split_seed),
+        counts={split: _counts(samples, split, source, has_patients) for split in SPLITS},
+        skipped=[Skipped(file=file, reason=reason) for file, reason in reading.bad],
+        channel_mean=mean,
+        channel_std=std,
+        inputs={**source.inputs, "pixels of all images": pixels},
+        checksums={},
+    )
+
+
+def _counts(all_samples: Sequence[RawSample], split: str, source: Source, has_patients: bool) -> SplitCounts:
+    samples = [sample for sample in all_samples if sample.split == split]
+    labels = _labels(samples, source)
+    if source.task == "multilabel":
+        per_class = labels.sum(axis=0)
+    else:
+        per_class = np.bincount(labels, minlength=len(source.classes))
+    return SplitCounts(
+        samples=len(samples),
+        patients=len({sample.patient for sample in samples}) if has_patients else None,
+        per_class=dict(zip(source.classes, per_class.tolist(), strict=True)),
+    )
+
+
+def _moments(sums: np.ndarray, pixels: int) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel in [0, 1], from (N, 2, C) exact sums."""
+    total, squares = sums.sum(axis=0) / (len(sums) * pixels)
+    std = np.sqrt(np.maximum(squares - total**2, 0)) / 255
+    return (total / 255).tolist(), np.maximum(std, SMALLEST_STD).tolist()

@@ -1,0 +1,269 @@
+"""The one prepared form of a data set, and the only code that reads and writes it.
+
+A folder holds ``images.npy``, (N, H, W, C) uint8; ``samples.csv`` with the columns id, patient, split, then
+one 0/1 column per class (multilabel) or one column ``label``; and, written last, ``card.json``: what the data
+set is, its counts and its checksums.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imssl.datasets.source import PrimaryMetric, Task
+from imssl.errors import UserError
+
+IMAGES_FILE = "images.npy"
+SAMPLES_FILE = "samples.csv"
+CARD_FILE = "card.json"
+TEXT_COLUMNS = ("id", "patient", "split")
+
+
+class SplitCounts(BaseModel):
+    """How much a split holds.
+
+    Attributes:
+        samples: images.
+        patients: patients; None where the source has no patient ids.
+        per_class: images with each class.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    samples: int
+    patients: int | None
+    per_class: dict[str, int]
+
+
+class Skipped(BaseModel):
+    """An image or row of the source that was left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str
+    reason: str
+
+
+class Card(BaseModel):
+    """card.json: what a prepared data set is and where it comes from.
+
+    Attributes:
+        schema_version: of all three files.
+        name: id of the data set in the protocol.
+        synthetic: whether the images are procedural.
+        task: kind of the labels.
+        classes: names, in the order of the labels.
+        primary_metric: by which the task is judged.
+        source: what the owners call the data set.
+        description: a sentence or two.
+        url: where it is published.
+        licence: terms of use.
+        citation: of the paper to cite.
+        image_shape: height, width, channels.
+        has_patients: whether the source tells patients apart.
+        patients_note: what follows for the statistics where it does not; empty otherwise.
+        split_origin: a sentence on where the split comes from.
+        counts: by split.
+        skipped: what was left out, and why.
+        channel_mean: of the training images scaled to [0, 1], one value per channel.
+        channel_std: standard deviation likewise, over all pixels; at least 1/255.
+        inputs: SHA-256 of what went in, by name.
+        checksums: SHA-256 of images.npy and samples.csv.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    name: str
+    synthetic: bool
+    task: Task
+    classes: list[str] = Field(min_length=2)
+    primary_metric: PrimaryMetric
+    source: str
+    description: str
+    url: str
+    licence: str
+    citation: str
+    image_shape: tuple[int, int, int]
+    has_patients: bool
+    patients_note: str
+    split_origin: str
+    counts: dict[str, SplitCounts]
+    skipped: list[Skipped]
+    channel_mean: list[float]
+    channel_std: list[float]
+    inputs: dict[str, str]
+    checksums: dict[str, str]
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Label columns of samples.csv."""
+        return list(self.classes) if self.task == "multilabel" else ["label"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set.
+
+    Attributes:
+        images: (N, H, W, C) uint8, memory-mapped, read-only.
+        samples: (N) rows of samples.csv; ids, patients and splits are strings.
+        card: what the data set is.
+    """
+
+    images: np.ndarray
+    samples: pd.DataFrame
+    card: Card
+
+    def indices(self, split: str) -> np.ndarray:
+        """Ascending rows of a split, (n,) int64."""
+        return np.flatnonzero((self.samples["split"] == split).to_numpy())
+
+    def labels(self) -> np.ndarray:
+        """(N, C) uint8 of 0 and 1 for multilabel, (N,) int64 class indices otherwise."""
+        values = self.samples[self.card.label_columns].to_numpy()
+        return values.astype(np.uint8) if self.card.task == "multilabel" else values[:, 0].astype(np.int64)
+
+    def patients(self) -> np.ndarray:
+        """(N,) str: the unit of resampling; a sample without a patient id is its own unit."""
+        patients = self.samples["patient"]
+        return patients.where(patients != "", self.samples["id"]).to_numpy(dtype=str)
+
+
+def read_card(folder: Path) -> Card:
+    """Read the card of a prepared data set.
+
+    Raises:
+        UserError: there is none, or it is not of this schema.
+    """
+    file = folder / CARD_FILE
+    try:
+        return Card.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"There is no prepared data set in {folder}. Prepare it first.") from None
+    except ValidationError as error:
+        raise _malformed(file, str(error)) from None
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """Open a prepared data set; its images are mapped, not loaded.
+
+    Raises:
+        UserError: it is missing, or its files are not those that the card describes.
+    """
+    card = read_card(folder)
+    samples = _read_samples(folder / SAMPLES_FILE, card)
+    images = _map_images(folder / IMAGES_FILE)
+    expected = (len(samples), *card.image_shape)
+    if images.shape != expected or images.dtype != np.uint8:
+        found = f"{images.shape} {images.dtype}"
+        raise _malformed(folder / IMAGES_FILE, f"it holds {found}, the card says {expected} uint8")
+    return Prepared(images, samples, card)
+
+
+def _read_samples(file: Path, card: Card) -> pd.DataFrame:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise _malformed(file, "it is missing") from None
+    if hashlib.sha256(content).hexdigest() != card.checksums.get(SAMPLES_FILE):
+        raise _malformed(file, "its checksum is not the one in the card")
+    dtypes = dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(card.label_columns, np.int64)
+    return pd.read_csv(io.BytesIO(content), dtype=dtypes, keep_default_na=False)
+
+
+def _map_images(file: Path) -> np.ndarray:
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise _malformed(file, str(error)) from None
+
+
+def _malformed(file: Path, what: str) -> UserError:
+    return UserError(f"{file} is damaged or of another version: {what}\nPrepare the data set again.")
+
+
+@contextmanager
+def writing_images(folder: Path, shape: tuple[int, int, int]) -> Iterator[Callable[[np.ndarray], None]]:
+    """Append images one after another, without holding more than one.
+
+    The number of images is known at the end only, as unusable ones may be left out. The file keeps its
+    working name until `publish`; if the block fails, it is removed.
+
+    Args:
+        folder: of the data set; it is made if missing.
+        shape: height, width, channels of every image.
+
+    Yields:
+        A function that appends one (H, W, C) uint8 image.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = _partial(folder / IMAGES_FILE)
+    count = 0
+
+    def append(image: np.ndarray) -> None:
+        nonlocal count
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ValueError(f"image of {image.shape} {image.dtype} instead of {shape} uint8")
+        stream.write(np.ascontiguousarray(image).data)
+        count += 1
+
+    try:
+        with file.open("wb") as stream:
+            reserved = _write_header(stream, (0, *shape))
+            yield append
+            stream.seek(0)
+            if _write_header(stream, (count, *shape)) != reserved:
+                raise RuntimeError("NumPy's header has outgrown the room reserved for it")
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> int:
+    # NumPy leaves room in the header for the first axis to grow, so its length stays the same.
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return stream.tell()
+
+
+def discard_images(folder: Path) -> None:
+    """Remove images that were written but are not to be published."""
+    _partial(folder / IMAGES_FILE).unlink(missing_ok=True)
+
+
+def publish(folder: Path, samples: pd.DataFrame, card: Card) -> Card:
+    """Give the written images their final name, and add the samples and the card.
+
+    Until the new card is there, the folder has none, so that a data set half replaced is never read.
+
+    Args:
+        folder: in which `writing_images` has finished.
+        samples: (N) rows, in the order of the images.
+        card: its checksums are filled in here.
+
+    Returns:
+        The card as written.
+    """
+    images_file, samples_file, card_file = (folder / name for name in (IMAGES_FILE, SAMPLES_FILE, CARD_FILE))
+    table = samples.to_csv(index=False, lineterminator="\n").encode()
+    with _partial(images_file).open("rb") as stream:
+        images_checksum = hashlib.file_digest(stream, "sha256").hexdigest()
+    checksums = {IMAGES_FILE: images_checksum, SAMPLES_FILE: hashlib.sha256(table).hexdigest()}
+    card = card.model_copy(update={"checksums": checksums})
+    _partial(samples_file).write_bytes(table)
+    _partial(card_file).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
+    card_file.unlink(missing_ok=True)
+    for file in (images_file, samples_file, card_file):
+        _partial(file).replace(file)
+    return card
+
+
+def _partial(file: Path) -> Path:
+    return file.with_name(file.name + ".partial")

@@ -1,0 +1,70 @@
+"""Where and in which precision a model runs."""
+
+import os
+import resource
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from imssl.errors import UserError
+from imssl.settings.hardware import Hardware
+
+
+def select_device(hardware: Hardware) -> torch.device:
+    """Set up threads and deterministic algorithms, and return the device.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    torch.set_num_threads(hardware.threads)
+    # cuBLAS reads this when it starts; without it two runs may differ in the last bits.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    if hardware.device == "cpu" or (
+        hardware.device == "auto" and not torch.cuda.is_available()
+    ):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError(
+            "params.yaml: hardware.device is cuda, but torch finds no GPU here. Use auto or cpu."
+        )
+    return torch.device("cuda")
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context of a forward pass."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def on_device(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module on the device, its convolutions in channels-last order (faster on CPU and GPU)."""
+    return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def hardware_name(device: torch.device) -> str:
+    """What a table should call the machine's processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with open("/proc/cpuinfo") as lines:
+            name = next(
+                line.split(":", 1)[1].strip()
+                for line in lines
+                if line.startswith("model name")
+            )
+    except (OSError, StopIteration):
+        name = "CPU"
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Most memory used so far: of the GPU where one is used, otherwise resident memory of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

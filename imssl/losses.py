@@ -1,0 +1,99 @@
+"""The loss terms that methods share, as functions of tensors."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imssl.encoder import Features
+
+
+def contrastive_logits(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Similarities of each query to its key (column 0) and to the queue, over the temperature.
+
+    Args:
+        query: (B, D), L2-normalised, with gradient.
+        positive: (B, D), L2-normalised keys of the same images.
+        negatives: (K, D), L2-normalised keys of earlier images.
+        temperature: softmax temperature, > 0.
+
+    Returns:
+        (B, 1 + K).
+    """
+    similar = (query * positive).sum(dim=1, keepdim=True)
+    return torch.cat([similar, query @ negatives.T], dim=1) / temperature
+
+
+def info_nce(logits: Tensor) -> Tensor:
+    """Contrastive loss of one positive against a queue (He et al. 2020, eq. 1).
+
+    Args:
+        logits: (B, 1 + K) from :func:`contrastive_logits`; column 0 is the positive.
+
+    Returns:
+        Scalar mean over the batch, in nats.
+    """
+    return F.cross_entropy(logits.float(), torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
+def top1(logits: Tensor) -> Tensor:
+    """Share of queries whose own key is the most similar one, scalar in [0, 1]."""
+    return (logits[:, 0] > logits[:, 1:].max(dim=1).values).float().mean()
+
+
+def block_mse(query: Features, key: Features, grids: Sequence[int]) -> list[Tensor]:
+    """Mean squared error of query and key features, block by block (Kaku et al. 2021, section 3.2).
+
+    Args:
+        query: features with gradient.
+        key: features of the other view, without gradient.
+        grids: side of the square to which each block's maps are average-pooled first; 1 pools globally,
+            and maps that are already smaller stay as they are.
+
+    Returns:
+        One scalar per block, the mean over batch, channels and positions.
+    """
+    terms = []
+    for query_map, key_map, grid in zip(query.blocks, key.blocks, grids, strict=True):
+        side = min(grid, query_map.shape[-1])
+        query_map, key_map = (F.adaptive_avg_pool2d(maps.float(), side) for maps in (query_map, key_map))
+        terms.append(F.mse_loss(query_map, key_map))
+    return terms
+
+
+def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Correlation matrix of two sets of projections over the batch (Zbontar et al. 2021, eq. 2).
+
+    Args:
+        first: (B, D).
+        second: (B, D).
+
+    Returns:
+        (D, D); entry (i, j) correlates feature i of the first with feature j of the second.
+    """
+    first, second = (_standardised(z.float()) for z in (first, second))
+    return first.T @ second / len(first)
+
+
+def barlow_twins(first: Tensor, second: Tensor, on_diagonal: float, off_diagonal: float) -> Tensor:
+    """Distance of the cross-correlation from the identity (Zbontar et al. 2021, eq. 1).
+
+    Args:
+        first: (B, D) projections of one view.
+        second: (B, D) projections of the other view.
+        on_diagonal: weight of the invariance term, sum of (C_ii - 1)^2; 1 in Zbontar et al.
+        off_diagonal: weight of the redundancy term, sum of C_ij^2 with i != j.
+
+    Returns:
+        Scalar.
+    """
+    correlation = cross_correlation(first, second)
+    diagonal = correlation.diagonal()
+    redundancy = correlation.square().sum() - diagonal.square().sum()
+    return on_diagonal * (diagonal - 1).square().sum() + off_diagonal * redundancy
+
+
+def _standardised(z: Tensor, epsilon: float = 1e-5) -> Tensor:
+    # Biased variance and epsilon as in the batch norm without affine that Zbontar et al. use.
+    return (z - z.mean(dim=0)) / (z.var(dim=0, unbiased=False) + epsilon).sqrt()

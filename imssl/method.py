@@ -1,0 +1,118 @@
+"""The contract that every self-supervised method fulfils: one file, one class, one loss."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from imssl.augment import augment
+from imssl.encoder import Encoder
+from imssl.optimisation import learning_rate_factor
+from imssl.settings.augmentation import Augmentation
+from imssl.settings.base import Settings
+from imssl.settings.pretraining import Optimisation
+
+Losses = dict[str, Tensor]
+
+
+class MethodSettings(Settings):
+    """Hyper-parameters of a method: typed fields with defaults, checked like the rest of params.yaml."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a method may know of the run before it starts.
+
+    Attributes:
+        images: number of training images.
+        channels: 1 or 3.
+        size: side of the square images, in pixels.
+        batch_size: images in a step.
+        steps: optimisation steps of the whole run.
+    """
+
+    images: int
+    channels: int
+    size: int
+    batch_size: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's images; there are no labels in it.
+
+    Attributes:
+        views: augmented and normalised images, each (B, C, H, W), float32.
+        images: the same images, normalised but not augmented, (B, C, H, W), float32.
+        generator: for every draw that the method makes itself; on the CPU, seeded by run and step.
+        step: number of this step, from 0.
+        progress: share of the run that is done, in [0, 1).
+    """
+
+    views: tuple[Tensor, ...]
+    images: Tensor
+    generator: torch.Generator
+    step: int
+    progress: float
+
+
+class Method(nn.Module):
+    """Base of every method.
+
+    A subclass sets ``settings_class`` and writes ``__init__`` and ``losses``; the rest has defaults.
+    Everything that must survive a resume is a parameter, a buffer, or in ``get_extra_state``.
+
+    Attributes:
+        settings_class: the hyper-parameters, a subclass of :class:`MethodSettings`.
+        pretrains: False for a baseline that leaves the encoder as initialised.
+        view_count: augmented views of each image in a batch.
+        encoder: the network that is pretrained and evaluated; the one given, never a copy.
+    """
+
+    settings_class: ClassVar[type[MethodSettings]] = MethodSettings
+    pretrains: ClassVar[bool] = True
+    view_count: ClassVar[int] = 2
+
+    def __init__(self, encoder: Encoder, settings: MethodSettings, training_set: TrainingSet) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.settings = settings
+        self.training_set = training_set
+        self.logged: dict[str, Tensor] = {}
+
+    def losses(self, batch: Batch) -> Losses:
+        """The terms of the loss by name, each a scalar with gradient; their sum is minimised."""
+        raise TypeError(f"{type(self).__name__} does not define losses(batch)")
+
+    def after_step(self, batch: Batch) -> None:
+        """Called after each optimisation step: momentum updates, queues."""
+
+    def after_epoch(self, epoch: int) -> None:
+        """Called after each pass over the training images; epochs count from 0."""
+
+    def augmented(
+        self, images: Tensor, augmentation: Augmentation, generator: torch.Generator
+    ) -> tuple[Tensor, ...]:
+        """The views of uint8 images (B, C, H, W): float32 in [0, 1], the same draws for every method."""
+        return tuple(augment(images, augmentation, generator) for _ in range(self.view_count))
+
+    def optimizer(self, optimisation: Optimisation) -> torch.optim.Optimizer:
+        """The optimiser of all weights that need a gradient; SGD as the protocol sets it."""
+        weights = [weight for weight in self.parameters() if weight.requires_grad]
+        return torch.optim.SGD(
+            weights,
+            lr=optimisation.learning_rate,
+            momentum=optimisation.momentum,
+            weight_decay=optimisation.weight_decay,
+            foreach=True,
+        )
+
+    def learning_rate_factor(self, optimisation: Optimisation, progress: float) -> float:
+        """What every group's learning rate is multiplied by at a share of the run in [0, 1)."""
+        return learning_rate_factor(optimisation, progress)
+
+    def log(self, name: str, value: Tensor) -> None:
+        """Note a scalar of this step; the training curves show its mean over each epoch."""
+        self.logged[name] = value.detach()

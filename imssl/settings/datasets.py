@@ -1,0 +1,101 @@
+"""Settings of the data sets, one class per source."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from imssl.settings.base import Settings
+
+
+class DatasetSettings(Settings):
+    """What every source shares.
+
+    Attributes:
+        size: side of the prepared square images, in pixels.
+        channels: 1 for grey, 3 for colour.
+        horizontal_flip: whether augmentation may mirror an image left-right.
+        vertical_flip: whether augmentation may mirror an image upside down.
+        split_seed: of the patient-level split, where the source has no official one.
+        on_bad_image: ``error`` stops at corrupt, missing or duplicate files; ``skip`` leaves them out and
+            lists them in the data card.
+    """
+
+    size: int = Field(ge=8, le=1024)
+    channels: Literal[1, 3]
+    horizontal_flip: bool
+    vertical_flip: bool
+    split_seed: int = Field(default=0, ge=0)
+    on_bad_image: Literal["error", "skip"] = "error"
+
+
+class PhantomSettings(DatasetSettings):
+    """A procedural data set, made from a seed.
+
+    Attributes:
+        kind: what the images resemble.
+        patients: number of patients; each has several images.
+        seed: of the images.
+    """
+
+    source: Literal["phantom"]
+    kind: Literal["chest", "histology", "fundus"]
+    patients: int = Field(ge=10, le=1_000_000)
+    seed: int = Field(ge=0)
+
+
+class MedmnistSettings(DatasetSettings):
+    """A 2D set of MedMNIST v2 (Yang et al. 2023).
+
+    Attributes:
+        flag: MedMNIST's name of the set, for example ``retinamnist``.
+        resolution: which of MedMNIST's sizes is read.
+        path: folder that holds the npz file, or into which it is downloaded.
+    """
+
+    source: Literal["medmnist"]
+    flag: str = Field(pattern=r"^[a-z0-9]+$")
+    resolution: Literal[28, 64, 128, 224]
+    path: str = Field(min_length=1)
+
+
+class NihSettings(DatasetSettings):
+    """NIH ChestX-ray14 (Wang et al. 2017).
+
+    Attributes:
+        path: folder or zip with ``images*/*.png`` and ``Data_Entry_2017.csv``.
+    """
+
+    source: Literal["nih"]
+    path: str = Field(min_length=1)
+
+
+class IdcSettings(DatasetSettings):
+    """IDC breast histopathology (Cruz-Roa et al. 2014; Janowczyk and Madabhushi 2016).
+
+    Attributes:
+        path: folder or zip with ``<patient>/<class>/*.png``.
+        split_file: CSV with columns ``patient_id`` and ``split``; without one the split is drawn.
+    """
+
+    source: Literal["idc"]
+    path: str = Field(min_length=1)
+    split_file: str | None = None
+
+
+class EyepacsSettings(DatasetSettings):
+    """EyePACS, Kaggle's diabetic retinopathy detection (2015).
+
+    Attributes:
+        path: folder or zip with ``trainLabels.csv`` and ``<id>_left.jpeg``, ``<id>_right.jpeg``.
+        grading: ``binary`` is referable retinopathy (grade 2 and above), ``five`` the grades themselves.
+    """
+
+    source: Literal["eyepacs"]
+    path: str = Field(min_length=1)
+    grading: Literal["binary", "five"]
+
+
+AnyDataset = Annotated[
+    PhantomSettings | MedmnistSettings | NihSettings | IdcSettings | EyepacsSettings,
+    Field(discriminator="source"),
+]
