@@ -154,7 +154,7 @@ def _feature_alignment(x: Array, y: Array, debiased: bool) -> Callable[[NDArray[
         diagonal = n / (n - 2) * float(a_lengths @ b_lengths)
         return biased - diagonal + float(a_lengths.sum() * b_lengths.sum()) / ((n - 1) * (n - 2))
 
-    scale = _scale(hsic(x, x_lengths, x, x_lengths), hsic(y, y_lengths, y, y_lengths))
+    scale = _scale(hsic(x, x_lengths, x, x_lengths), hsic(y, y_lengths, y, y_lengths), rounding=1e-14 * n**2)
 
     def alignment(order: NDArray[np.int64] | None) -> float:
         if order is None:
@@ -169,7 +169,7 @@ def _gram_alignment(k: Array, l: Array, debiased: bool) -> Callable[[NDArray[np.
     centre = _centre_unbiased if debiased else _centre
     centre(k)
     centre(l)
-    scale = _scale(float(np.vdot(k, k)), float(np.vdot(l, l)))
+    scale = _scale(float(np.vdot(k, k)), float(np.vdot(l, l)), rounding=1e-20)
 
     def alignment(order: NDArray[np.int64] | None) -> float:
         return float(np.vdot(k, l if order is None else l.take(order, axis=0).take(order, axis=1))) / scale
@@ -217,7 +217,7 @@ def _rbf_gram(x: Array, bandwidth: float) -> Array:
     return np.exp(squares, out=squares)
 
 
-def _scale(self_x: float, self_y: float) -> float:
-    if not (self_x > 0 and self_y > 0):
+def _scale(self_x: float, self_y: float, rounding: float) -> float:
+    if not (self_x > rounding and self_y > rounding):
         raise ValueError("CKA is undefined: a set of features has no variation left once centred")
     return float(np.sqrt(self_x) * np.sqrt(self_y))

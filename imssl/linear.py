@@ -175,7 +175,7 @@ def _inverse_deviation(x: Array) -> Array:
     """1 / standard deviation of each column; 0 for columns that vary by no more than rounding."""
     deviation = x.std(axis=0)
     varies = deviation > 1e-12 * np.abs(x).max(axis=0)
-    inverse = np.zeros_like(deviation)
+    inverse: Array = np.zeros_like(deviation)
     np.divide(1.0, deviation, out=inverse, where=varies)
     return inverse
 
@@ -213,7 +213,7 @@ def _solve(problem: _Problem, l2: float, start: Array) -> tuple[Array, bool]:
     The variables are scaled by the square root of the curvature of the loss at `start`, so that features of
     very unequal variance and classes of very unequal frequency cost few iterations.
     """
-    if start.shape[0] == 0:
+    if start.size == 0:
         return start, True
     curvature = np.outer(_curvature(problem, start), np.append(problem.variances, 1.0))
     curvature[:, :-1] += l2
@@ -239,7 +239,7 @@ def _base_rates(problem: _Problem) -> Array:
     """(L, K + 1) zero weights, and the bias that is best with them."""
     rates = (problem.weights * problem.targets).mean(axis=0)
     start = np.zeros((rates.size, problem.axes.shape[1] + 1))
-    if problem.softmax:
+    if problem.softmax and rates.size:
         # Any shift is as good; without one the biases sum to 0, as the weights do at the optimum.
         start[:, -1] = np.log(rates) - np.log(rates).mean()
     else:
@@ -258,7 +258,8 @@ def _curvature(problem: _Problem, parameters: Array) -> Array:
     curvature = (problem.weights * probabilities * (1 - probabilities)).mean(axis=0)
     if problem.softmax:
         curvature = np.full_like(curvature, curvature.mean())
-    return np.maximum(curvature, 1e-8)
+    floored: Array = np.maximum(curvature, 1e-8)
+    return floored
 
 
 def _logits(problem: _Problem, parameters: Array) -> Array:

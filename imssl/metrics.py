@@ -194,12 +194,10 @@ def check_labels(task: Task, labels: ArrayLike, shape: tuple[int, ...], classes:
     if labels.shape != shape:
         raise ValueError(f"labels: expected shape {shape} for a {task} task, got {labels.shape}")
     largest = 1 if task == "multilabel" else classes - 1
-    whole = (
-        labels.astype(np.int64) if np.issubdtype(labels.dtype, np.number) or labels.dtype == bool else None
-    )
-    if whole is None or (whole != labels).any() or whole.min() < 0 or whole.max() > largest:
+    numeric = np.issubdtype(labels.dtype, np.number) or labels.dtype == bool
+    if not numeric or not np.isin(labels, np.arange(largest + 1)).all():
         raise ValueError(f"labels: a {task} task of {classes} classes has whole numbers from 0 to {largest}")
-    return whole
+    return labels.astype(np.int64)
 
 
 def _indicators(task: Task, labels: NDArray[np.int64], classes: int) -> NDArray[np.bool_]:

@@ -150,10 +150,33 @@ def checksum(file: Path) -> str:
 def find(files: Files, *candidates: str) -> str | None:
     """The file with the first of these base names that occurs, nearest to the root."""
     for candidate in candidates:
-        found = [name for name in files.names if PurePosixPath(name).name == candidate]
+        found = [name for name in files.names if name == candidate or name.endswith("/" + candidate)]
         if found:
             return min(found, key=lambda name: (name.count("/"), name))
     return None
+
+
+def read_required(files: Files, name: str) -> bytes:
+    """Content of a file without which nothing works. Raises UserError if it cannot be read."""
+    try:
+        return files.read(name)
+    except BadImage as bad:
+        raise UserError(f"{files.path}: {bad}. Download it again.") from None
+
+
+def one_each(names: Sequence[str], bad: list[tuple[str, str]]) -> dict[str, str]:
+    """Files by their base name without suffix, which is the sample's id.
+
+    Args:
+        names: sorted.
+        bad: takes the second and later files of the same id.
+    """
+    by_id: dict[str, str] = {}
+    for name in names:
+        first = by_id.setdefault(PurePosixPath(name).stem, name)
+        if first != name:
+            bad.append((name, f"duplicate id: {first} has the same name"))
+    return by_id
 
 
 def read_table(content: bytes, title: str, columns: Sequence[str]) -> pd.DataFrame:

@@ -50,6 +50,8 @@ def decode(content: bytes, name: str) -> np.ndarray:
         raise BadImage(name, "the file is empty")
     try:
         with Image.open(io.BytesIO(content)) as image:
+            image.verify()  # checksums, which loading passes over; the image must be opened again after it
+        with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise BadImage(name, f"{image.width} x {image.height} pixels are too many for an image")
             image.load()
@@ -66,7 +68,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
 
 
 def _first_line(error: Exception) -> str:
-    # The address of Pillow's buffer differs from run to run.
+    # Pillow's own words hold the address of a buffer, which differs from run to run.
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return "unknown format" if "cannot identify image file" in text else text
 

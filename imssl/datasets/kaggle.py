@@ -68,7 +68,8 @@ def fetch(page: KagglePage, path: Path) -> None:
             said = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
             raise UserError(
                 f"{path} does not exist, and Kaggle's client could not fetch {page.slug}. It said: {said}\n"
-                "Its credentials may be missing, or the terms of the page not accepted yet.\n" + _by_hand(page, path)
+                "Its credentials may be missing, or the terms of the page not accepted yet.\n"
+                + _by_hand(page, path)
             )
         (archives[0] if path.suffix == ".zip" else arrived).replace(path)
 

@@ -1,10 +1,20 @@
 """NIH ChestX-ray14 (Wang et al., CVPR 2017): 112,120 frontal chest X-rays, 14 findings."""
 
-from collections import Counter
+import hashlib
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
+
 from imssl.datasets import kaggle
-from imssl.datasets.files import Files, checksum_of, find, layout_error, open_files, read_required, read_table
+from imssl.datasets.files import (
+    Files,
+    find,
+    layout_error,
+    one_each,
+    open_files,
+    read_required,
+    read_table,
+)
 from imssl.datasets.images import reader
 from imssl.datasets.source import RawSample, Source
 from imssl.errors import UserError
@@ -50,9 +60,93 @@ def source(path: Path) -> Source:
         kaggle.fetch(kaggle.NIH, path)
     files = open_files(path)
     table_name = find(files, *TABLES)
-    names = [name for name in files.names if name.endswith(".png")]
+    names = [name for name in files.names if _is_image(name)]
     if table_name is None or not names:
         raise layout_error(files, LAYOUT)
-    bad = [(name, reason) for name, reason in files.refused if name.endswith(".png")]
-    by_id = _by_id(names, bad)
-    table, inputs = ..., ...
+    content = read_required(files, table_name)
+    inputs = {**files.checksums(), PurePosixPath(table_name).name: hashlib.sha256(content).hexdigest()}
+    bad = [(name, reason) for name, reason in files.refused if _is_image(name)]
+    images = one_each(names, bad)
+    split_of, split_origin = _official_split(files, inputs)
+    rows = read_table(content, table_name, COLUMNS)
+    samples = _samples(rows, images, split_of, bad)
+    return Source(
+        origin="NIH ChestX-ray14",
+        task="multilabel",
+        classes=CLASSES,
+        description="Frontal chest X-rays with up to 14 findings each, mined from radiologists' reports.",
+        citation="Wang et al. ChestX-ray8: Hospital-scale chest X-ray database and benchmarks. CVPR 2017.",
+        licence="Free to use with a link to the NIH Clinical Center's page and a citation",
+        url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
+        samples=samples,
+        read=reader(files, images),
+        split_origin=split_origin,
+        bad=bad,
+        inputs=inputs,
+    )
+
+
+def _is_image(name: str) -> bool:
+    *folders, file = name.split("/")
+    return file.endswith(".png") and any(folder.startswith("images") for folder in folders)
+
+
+def _samples(
+    rows: pd.DataFrame, images: dict[str, str], split_of: dict[str, str], bad: list[tuple[str, str]]
+) -> list[RawSample]:
+    """Rows that have a file, a split, a patient and known findings; the others go to ``bad``."""
+    samples: dict[str, RawSample] = {}
+    seen = set()
+    for file, findings, patient in rows[list(COLUMNS)].itertuples(index=False):
+        id = PurePosixPath(file).stem
+        unknown = [name for name in findings.split("|") if name not in (*CLASSES, NO_FINDING)]
+        if id in seen:
+            bad.append((file, "duplicate id: it has a second row"))
+        elif id not in images:
+            bad.append((file, "it has a row, but no image file"))
+        elif unknown:
+            bad.append((file, f"unknown finding {unknown[0]!r}"))
+        elif not patient:
+            bad.append((file, "its row has no patient id"))
+        elif split_of and id not in split_of:
+            bad.append((file, "it is in no split list"))
+        else:
+            labels = tuple(int(name in findings.split("|")) for name in CLASSES)
+            samples[id] = RawSample(id, patient, split_of.get(id, ""), labels)
+        seen.add(id)
+    bad += [(name, "the image has no row") for id, name in images.items() if id not in seen]
+    bad += [(id + ".png", "it is in a split list, but has no row") for id in split_of if id not in seen]
+    return list(samples.values())
+
+
+def _official_split(files: Files, inputs: dict[str, str]) -> tuple[dict[str, str], str]:
+    """Split by sample id and where it comes from; both empty if there are no lists.
+
+    Args:
+        files: of the data set.
+        inputs: takes the checksums of the lists.
+    """
+    for lists in SPLIT_LISTS:
+        found = {split: found for split, name in lists.items() if (found := find(files, name))}
+        if len(found) == len(lists):
+            return _read_lists(files, found, inputs), f"The lists {', '.join(lists.values())}."
+    names = sorted({name for lists in SPLIT_LISTS for name in lists.values()})
+    present = [name for name in names if find(files, name)]
+    if present:
+        raise UserError(
+            f"{files.path} has {', '.join(present)} only. Put either train_list.txt, val_list.txt and "
+            "test_list.txt there, or train_val_list.txt and test_list.txt, or no list at all."
+        )
+    return {}, ""
+
+
+def _read_lists(files: Files, names: dict[str, str], inputs: dict[str, str]) -> dict[str, str]:
+    split_of: dict[str, str] = {}
+    for split, name in names.items():
+        content = read_required(files, name)
+        inputs[PurePosixPath(name).name] = hashlib.sha256(content).hexdigest()
+        for line in content.decode(errors="replace").split():
+            other = split_of.setdefault(PurePosixPath(line).stem, split)
+            if other != split:
+                raise UserError(f"{files.path}: {line} is in the split lists of {other} and of {split}.")
+    return split_of

@@ -118,33 +118,31 @@ def _draw_chest(
     canvas: _Canvas, anatomy: np.random.Generator, shot: np.random.Generator, labels: tuple[int, ...]
 ) -> np.ndarray:
     opacity, nodule, effusion, heart, interstitial = labels
-    wide, tall = anatomy.uniform(0.26, 0.34), anatomy.uniform(0.55, 0.72)
-    dx, dy = shot.normal(0, 0.06, 2)
+    wide, tall = anatomy.uniform(0.29, 0.32), anatomy.uniform(0.62, 0.68)
+    dx, dy = shot.normal(0, 0.04, 2)
     lungs = [canvas.ellipse(side * 0.42 + dx, dy - 0.05, wide, tall, side * 0.12, 2) for side in (-1, 1)]
     air = np.clip(lungs[0] + lungs[1], 0, 1)
     image = 0.75 * canvas.ellipse(dx, 0.1 + dy, 0.95, 1.1, 0, 3) - 0.5 * air
-    ribs = np.cos(np.pi * anatomy.uniform(4, 6) * (canvas.y + 0.25 * canvas.x**2 + dy))
-    image += 0.06 * ribs * air
-    width = anatomy.uniform(0.24, 0.3) * (1.45 if heart else 1.0) * shot.uniform(0.92, 1.08)
+    ribs = np.cos(np.pi * anatomy.uniform(4.8, 5.2) * (canvas.y + 0.25 * canvas.x**2 + dy))
+    image += 0.04 * ribs * air
+    width = anatomy.uniform(0.26, 0.29) * (1.55 if heart else 1.0) * shot.uniform(0.92, 1.08)
     image += 0.4 * canvas.ellipse(0.08 + dx, 0.32 + dy, width, 0.34, 0.4, 3) * (0.4 + 0.6 * air)
 
     def in_a_lung() -> tuple[float, float]:
         side = shot.choice([-1, 1])
-        return side * 0.42 + dx + shot.uniform(-0.14, 0.14), dy + shot.uniform(-0.45, 0.3)
+        return side * 0.42 + dx + shot.uniform(-0.22, 0.22), dy + shot.uniform(-0.55, 0.45)
 
     if opacity:
+        image += shot.uniform(0.12, 0.2) * np.clip(canvas.noise(shot, 12, 2, 5), -0.5, 2) * air
+    for _ in range(int(shot.integers(4, 9)) if nodule else 0):
         x, y = in_a_lung()
-        blob = canvas.ellipse(x, y, shot.uniform(0.2, 0.34), shot.uniform(0.2, 0.34), shot.uniform(0, 3), 8)
-        image += shot.uniform(0.22, 0.4) * blob * (0.7 + 0.3 * canvas.noise(shot, 6, 2, 6))
-    for _ in range(int(shot.integers(1, 4)) if nodule else 0):
-        x, y = in_a_lung()
-        radius = shot.uniform(0.07, 0.1)
-        image += shot.uniform(0.3, 0.45) * canvas.ellipse(x, y, radius, radius, 0, 1)
+        radius = shot.uniform(0.06, 0.1)
+        image += shot.uniform(0.25, 0.4) * canvas.ellipse(x, y, radius, radius, 0, 1)
     if effusion:
         side, level = int(shot.choice([0, 1])), shot.uniform(0.15, 0.4)
         image += shot.uniform(0.3, 0.45) * lungs[side] / (1 + np.exp(-(canvas.y - dy - level) / 0.05))
     if interstitial:
-        image += shot.uniform(0.05, 0.09) * canvas.noise(shot, 24, 9, 14) * air
+        image += shot.uniform(0.07, 0.13) * canvas.noise(shot, 24, 9, 14) * air
     return _exposed(canvas, shot, image[..., None], noise=0.03)[..., 0]
 
 
@@ -180,8 +178,8 @@ def _draw_histology(
 # --- fundus ------------------------------------------------------------------------------------------
 
 GRADES = ("0 none", "1 mild", "2 moderate", "3 severe", "4 proliferative")
-SPOTS = (0, 3, 7, 12, 16)
-EXUDATES = (0, 0, 2, 5, 9)
+SPOTS = (0.5, 5, 10, 17, 24)
+EXUDATES = (0, 1, 4, 8, 12)
 
 
 def _fundus_labels(draw: np.random.Generator, severity: float) -> tuple[int, ...]:
@@ -193,30 +191,30 @@ def _draw_fundus(
     canvas: _Canvas, anatomy: np.random.Generator, shot: np.random.Generator, labels: tuple[int, ...]
 ) -> np.ndarray:
     (grade,) = labels
-    base = np.array([0.72, 0.36, 0.18]) + anatomy.normal(0, 0.05, 3)
+    base = np.array([0.72, 0.36, 0.18]) + anatomy.normal(0, 0.03, 3)
     light = 1 + 0.15 * (shot.normal() * canvas.x + shot.normal() * canvas.y)
     image = base * light[..., None]
     side = shot.choice([-1, 1])
-    disc_x, disc_y = side * shot.uniform(0.4, 0.6), shot.uniform(-0.15, 0.15)
-    for _ in range(6):
-        bend, tilt = anatomy.normal(0, 0.5), anatomy.uniform(-1.2, 1.2)
+    disc_x, disc_y = side * shot.uniform(0.45, 0.55), shot.uniform(-0.08, 0.08)
+    for tilt in (-0.9, -0.35, 0.35, 0.9):
+        bend = anatomy.normal(0, 0.2)
         u = canvas.x - disc_x
         centre = disc_y + tilt * u + bend * u**2
         vessel = np.exp(-(((canvas.y - centre) / 0.035) ** 2)) * (u * side < 0)
-        image -= 0.2 * vessel[..., None] * np.array([0.7, 0.6, 0.4])
+        image -= 0.12 * vessel[..., None] * np.array([0.7, 0.6, 0.4])
     disc = canvas.ellipse(disc_x, disc_y, 0.15, 0.17, 0, 2)[..., None]
     image = image * (1 - disc) + np.array([0.95, 0.8, 0.5]) * disc
 
     def lesions(count: int, low: float, high: float, colour: np.ndarray) -> None:
         nonlocal image
         for _ in range(count):
-            angle, distance = shot.uniform(0, 2 * np.pi), np.sqrt(shot.uniform(0.02, 0.6))
+            angle, distance = shot.uniform(0, 2 * np.pi), np.sqrt(shot.uniform(0.02, 0.8))
             x, y, radius = distance * np.cos(angle), distance * np.sin(angle), shot.uniform(low, high)
             spot = 0.85 * canvas.ellipse(x, y, radius, radius * shot.uniform(0.7, 1.4), shot.uniform(0, 3), 1)
             image = image * (1 - spot[..., None]) + colour * spot[..., None]
 
-    lesions(int(shot.poisson(SPOTS[grade])), 0.03, 0.06, np.array([0.35, 0.06, 0.05]))
-    lesions(int(shot.poisson(EXUDATES[grade])), 0.04, 0.08, np.array([0.95, 0.85, 0.45]))
+    lesions(int(shot.poisson(SPOTS[grade])), 0.05, 0.09, np.array([0.35, 0.06, 0.05]))
+    lesions(int(shot.poisson(EXUDATES[grade])), 0.05, 0.1, np.array([0.95, 0.85, 0.45]))
     if grade == 4:
         x, y = shot.uniform(-0.4, 0.4, 2)
         bleeding = 0.7 * canvas.ellipse(x, y, 0.3, 0.18, shot.uniform(0, 3), 5)[..., None]
@@ -228,7 +226,7 @@ def _draw_fundus(
 def _exposed(canvas: _Canvas, shot: np.random.Generator, image: np.ndarray, noise: float) -> np.ndarray:
     """The nuisance that every image has: gain, gamma, colour cast and sensor noise."""
     cast = np.exp(shot.normal(0, 0.05, image.shape[-1])) if image.shape[-1] == 3 else 1.0
-    exposed = np.clip(image * cast, 0, None) ** np.exp(shot.normal(0, 0.2)) * np.exp(shot.normal(0, 0.12))
+    exposed = np.clip(image * cast, 0, None) ** np.exp(shot.normal(0, 0.25)) * np.exp(shot.normal(0, 0.12))
     return exposed + shot.normal(0, noise * shot.uniform(0.5, 1.5), image.shape) + shot.normal(0, 0.03)
 
 

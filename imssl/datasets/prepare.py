@@ -3,8 +3,9 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -68,8 +69,8 @@ def prepare(
     image_shape = (size, size, channels)
     reading = _Reading(image_shape, bad=list(source.bad))
     try:
-        with writing_images(folder, image_shape) as append:
-            results = _read_all(source, samples, size, channels, threads or min(8, os.cpu_count() or 1))
+        read_all = _read_all(source, samples, size, channels, threads or min(8, os.cpu_count() or 1))
+        with writing_images(folder, image_shape) as append, closing(read_all) as results:
             for done, (sample, result) in enumerate(results, start=1):
                 if isinstance(result, BadImage):
                     reading.bad.append((result.name, result.reason))
@@ -134,7 +135,7 @@ class _Reading:
 
 def _read_all(
     source: Source, samples: Sequence[RawSample], size: int, channels: Literal[1, 3], threads: int
-) -> Iterator[tuple[RawSample, _Image | BadImage]]:
+) -> Generator[tuple[RawSample, _Image | BadImage], None, None]:
     """Read images in parallel and hand them over in order, with few of them in memory at a time."""
     waiting: deque[tuple[RawSample, Future[_Image | BadImage]]] = deque()
     pool = ThreadPoolExecutor(threads)
@@ -159,13 +160,14 @@ def _read(source: Source, sample: RawSample, size: int, channels: Literal[1, 3])
     digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     image = to_square(pixels, size, channels)
-    values = image.reshape(-1, channels).astype(np.int64)
-    return _Image(image, digest.hexdigest(), np.stack([values.sum(axis=0), (values**2).sum(axis=0)]))
+    values = image.reshape(-1, channels).T.astype(np.uint16, order="C")  # 255 squared fits as well
+    sums = np.stack([values.sum(axis=1, dtype=np.int64), (values * values).sum(axis=1, dtype=np.int64)])
+    return _Image(image, digest.hexdigest(), sums)
 
 
 def _with_splits(samples: list[RawSample], source: Source, seed: int) -> list[RawSample]:
     """Samples with a split each: the official one as far as there is one, otherwise drawn by patient."""
-    official = {sample.split for sample in samples}
+    official = {sample.split for sample in source.samples}
     if not samples or "val" in official:
         return samples
     if official == {""}:

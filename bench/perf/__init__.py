@@ -1,0 +1,1 @@
+"""Measurements of the suite itself; run by hand, never by the tests."""

@@ -1,0 +1,162 @@
+"""Everything the report needs from disk, read once; a cell that cannot be used is a hole with its reason."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from bench.cells import Cell, Keys, all_cells
+from bench.protocol import Protocol
+from bench.report.tidy import Row, rows_of, tidy_table
+from bench.results import (
+    HISTORY_FILE,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    CellRecord,
+    Predictions,
+    data_folder,
+    read_json,
+    read_predictions,
+    read_record,
+    read_table,
+    stage_folder,
+)
+from bench.stages.probe import block_predictions_file
+from imssl.datasets.prepared import Card, read_card
+from imssl.encoder import BLOCKS
+from imssl.errors import UserError
+
+Status = Literal["done", "missing", "failed", "stale", "damaged"]
+
+
+@dataclass(frozen=True)
+class State:
+    """How a cell stands.
+
+    Attributes:
+        status: ``done``; ``missing``: never computed; ``failed``: for a documented reason; ``stale``:
+            computed under other settings, code or data; ``damaged``: its files are not those it was
+            finished with.
+        reason: why there is no result; empty if there is one.
+        record: cell.json, where there is a readable one.
+    """
+
+    status: Status
+    reason: str
+    record: CellRecord | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that is known about a run.
+
+    Attributes:
+        cards: of the data sets that are prepared.
+        unprepared: why the others are not, by data set.
+        states: of every cell of the protocol, in its order.
+        table: the tidy table, see bench.report.tidy.
+        predictions: on the test images, by cell; by cell and block for the probes.
+        histories: of pretraining, one row per epoch.
+    """
+
+    cards: dict[str, Card]
+    unprepared: dict[str, str]
+    states: dict[Cell, State]
+    table: pd.DataFrame
+    predictions: dict[tuple[Cell, int | None], Predictions]
+    histories: dict[Cell, pd.DataFrame]
+
+
+def read_results(protocol: Protocol) -> Results:
+    """Read what there is of every cell of the protocol. Nothing on disk makes this fail."""
+    cards, unprepared = _read_cards(protocol)
+    keys = Keys(protocol)
+    states: dict[Cell, State] = {}
+    rows: dict[Cell, list[Row]] = {}
+    predictions: dict[tuple[Cell, int | None], Predictions] = {}
+    histories: dict[Cell, pd.DataFrame] = {}
+    for cell in all_cells(protocol):
+        state = _state(cell, keys, unprepared)
+        if state.status == "done":
+            files = _CellFiles(cell, state.record)
+            try:
+                rows[cell] = files.rows(cards[cell.dataset])
+                predictions |= files.predictions(cards[cell.dataset])
+                if cell.stage == "pretrain":
+                    histories[cell] = files.history()
+            except UserError as error:
+                rows.pop(cell, None)
+                state = State("damaged", str(error), state.record)
+        states[cell] = state
+    table = tidy_table(rows, {cell: state.status for cell, state in states.items()})
+    return Results(cards, unprepared, states, table, predictions, histories)
+
+
+def cell_path(cell: Cell) -> Path:
+    """Folder of a cell's results."""
+    return stage_folder(cell.stage, cell.dataset, cell.method) / cell.folder
+
+
+def _read_cards(protocol: Protocol) -> tuple[dict[str, Card], dict[str, str]]:
+    cards, unprepared = {}, {}
+    for dataset in protocol.datasets:
+        try:
+            cards[dataset] = read_card(data_folder(dataset))
+        except UserError as error:
+            unprepared[dataset] = str(error)
+    return cards, unprepared
+
+
+def _state(cell: Cell, keys: Keys, unprepared: dict[str, str]) -> State:
+    if cell.dataset in unprepared:
+        return State("missing", f"data set not prepared: {unprepared[cell.dataset]}")
+    try:
+        key = keys.key(cell)
+        record = read_record(cell_path(cell))
+    except UserError as error:
+        return State("damaged", str(error))
+    if record is None:
+        return State("missing", "not computed yet")
+    if record.key != key:
+        return State("stale", "computed under other settings, code or data; dvc repro brings it up to date", record)
+    if record.status == "failed":
+        return State("failed", record.reason or "no reason was recorded", record)
+    return State("done", "", record)
+
+
+class _CellFiles:
+    """The files of a finished cell, each checked against the checksum in its record before it is read."""
+
+    def __init__(self, cell: Cell, record: CellRecord | None) -> None:
+        self.cell = cell
+        self.checksums = record.files if record else {}
+
+    def rows(self, card: Card) -> list[Row]:
+        file = self._checked(METRICS_FILE)
+        try:
+            return rows_of(self.cell, read_json(file), card.task)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{file} does not hold the metrics of stage {self.cell.stage} ({error!r})") from None
+
+    def predictions(self, card: Card) -> dict[tuple[Cell, int | None], Predictions]:
+        names: dict[int | None, str] = {}
+        if self.cell.stage == "finetune":
+            names = {None: PREDICTIONS_FILE}
+        elif self.cell.stage == "probe":
+            names = {block: block_predictions_file(block) for block in range(1, BLOCKS + 1)}
+        return {
+            (self.cell, block): read_predictions(self._checked(name), card) for block, name in names.items()
+        }
+
+    def history(self) -> pd.DataFrame:
+        return read_table(self._checked(HISTORY_FILE))
+
+    def _checked(self, name: str) -> Path:
+        file = cell_path(self.cell) / name
+        if not file.is_file():
+            raise UserError(f"{file} is missing. Restore it with: dvc repro")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != self.checksums.get(name):
+            raise UserError(f"{file} is not the file that the cell was finished with. Restore it with: dvc repro")
+        return file

@@ -1,0 +1,173 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imssl.datasets.images import MOST_PIXELS, decode, to_square
+from imssl.datasets.source import BadImage
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def random_pixels(*shape: int, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 3)])
+def test_eight_bit_pixels_come_out_as_they_are(shape):
+    pixels = random_pixels(*shape)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(pixels)), "x"), pixels)
+
+
+def test_transparency_is_laid_over_black():
+    pixels = random_pixels(6, 4, 4)
+    expected = pixels[..., :3].astype(float) * pixels[..., 3:] / 255
+    found = decode(encoded(Image.fromarray(pixels)), "x")
+    assert found.shape == (6, 4, 3)
+    assert np.abs(found - expected).max() <= 1
+    opaque = pixels | np.array([0, 0, 0, 255], dtype=np.uint8)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(opaque)), "x"), pixels[..., :3])
+
+
+def test_grey_with_alpha_stays_grey():
+    pixels = random_pixels(6, 4, 2)
+    found = decode(encoded(Image.fromarray(pixels)), "x")
+    assert found.shape == (6, 4)
+    assert np.abs(found - pixels[..., 0].astype(float) * pixels[..., 1] / 255).max() <= 1
+
+
+def test_a_palette_gives_its_colours():
+    palette = random_pixels(256, 3)
+    indices = random_pixels(6, 4)
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    np.testing.assert_array_equal(decode(encoded(image), "x"), palette[indices])
+
+
+def test_a_transparent_palette_entry_is_black():
+    image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8))
+    image.putpalette([200, 10, 10, 10, 200, 10])
+    found = decode(encoded(image, transparency=0), "x")
+    np.testing.assert_array_equal(found, [[[0, 0, 0], [10, 200, 10]]])
+
+
+def test_one_bit_becomes_black_and_white():
+    image = Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).convert("1")
+    np.testing.assert_array_equal(decode(encoded(image), "x"), [[0, 255]])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_keep_their_full_range(kind):
+    pixels = random_pixels(6, 4, dtype=np.uint16)
+    pixels[0, :3] = 0, 257, 65535
+    found = decode(encoded(Image.fromarray(pixels), kind), "x")
+    np.testing.assert_array_equal(found, np.round(pixels / 257))
+    assert found[0, :3].tolist() == [0, 1, 255]
+
+
+def test_big_endian_and_thirty_two_bit_greys_are_the_same():
+    pixels = random_pixels(6, 4, dtype=np.uint16)
+    expected = np.round(pixels / 257)
+    big_endian = Image.frombytes("I;16B", (4, 6), pixels.astype(">u2").tobytes())
+    np.testing.assert_array_equal(decode(encoded(big_endian, "TIFF"), "x"), expected)
+    wide = Image.fromarray(pixels.astype(np.int32))
+    assert wide.mode == "I"
+    np.testing.assert_array_equal(decode(encoded(wide, "TIFF"), "x"), expected)
+
+
+def test_values_beyond_sixteen_bits_and_floats_are_refused():
+    for pixels in (np.full((2, 2), 70000, dtype=np.int32), np.full((2, 2), -1, dtype=np.int32)):
+        with pytest.raises(BadImage, match="outside 16 bits"):
+            decode(encoded(Image.fromarray(pixels), "TIFF"), "x")
+    with pytest.raises(BadImage, match="floating-point"):
+        decode(encoded(Image.fromarray(np.ones((2, 2), dtype=np.float32)), "TIFF"), "x")
+
+
+def test_cmyk_becomes_rgb():
+    image = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
+    found = decode(encoded(image, "TIFF"), "x")
+    assert found.shape == (4, 4, 3)
+    assert found[0, 0].tolist() == [255, 0, 0]
+
+
+def test_every_truncation_is_a_bad_image():
+    for kind in ("PNG", "JPEG"):
+        content = encoded(Image.fromarray(random_pixels(20, 20, 3)), kind)
+        for length in (0, 1, 10, len(content) // 2, len(content) - 20):
+            with pytest.raises(BadImage) as raised:
+                decode(content[:length], "a.png")
+            assert raised.value.name == "a.png"
+            assert "0x" not in raised.value.reason
+
+
+@pytest.mark.filterwarnings("ignore:::PIL")
+def test_damaged_bytes_give_pixels_or_a_bad_image_and_nothing_else():
+    generator = np.random.default_rng(0)
+    for kind in ("PNG", "JPEG", "TIFF", "GIF", "BMP"):
+        content = np.frombuffer(encoded(Image.fromarray(random_pixels(20, 20)), kind), dtype=np.uint8)
+        for _ in range(60):
+            damaged = content.copy()
+            damaged[generator.integers(0, len(content), 4)] = generator.integers(0, 256, 4)
+            try:
+                pixels = decode(damaged.tobytes(), "x")
+            except BadImage:
+                continue
+            assert pixels.dtype == np.uint8
+
+
+def test_other_files_are_bad_images():
+    with pytest.raises(BadImage, match="unknown format"):
+        decode(b"<html>Sign in to download</html>", "x")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded():
+    side = int(MOST_PIXELS**0.5) + 1
+    with pytest.raises(BadImage, match="pixels are too many"):
+        decode(encoded(Image.new("1", (side, side))), "x")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_larger_bomb_is_refused_by_pillow():
+    with pytest.raises(BadImage, match="too many"):
+        decode(encoded(Image.new("1", (20_000, 20_000))), "x")
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 1), (1, 50), (50, 49), (7, 12)])
+def test_padding_is_central_black_and_keeps_the_aspect_ratio(height, width):
+    side = max(height, width)
+    pixels = np.full((height, width, 3), 255, dtype=np.uint8)
+    found = to_square(pixels, side, 3)
+    top, left = (side - height) // 2, (side - width) // 2
+    expected = np.zeros((side, side, 3), dtype=np.uint8)
+    expected[top : top + height, left : left + width] = 255
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_right_size_is_left_alone():
+    pixels = random_pixels(8, 8, 3)
+    np.testing.assert_array_equal(to_square(pixels, 8, 3), pixels)
+
+
+def test_making_an_image_smaller_does_not_alias():
+    stripes = np.zeros((64, 64), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    assert np.abs(to_square(stripes, 16, 1)[:, 2:-2].astype(int) - 127.5).max() < 4
+
+
+def test_making_an_image_larger_keeps_its_mean():
+    pixels = random_pixels(16, 16)
+    assert to_square(pixels, 48, 1).mean() == pytest.approx(pixels.mean(), abs=2)
+
+
+def test_channels():
+    grey, colour = random_pixels(8, 8), random_pixels(8, 8, 3)
+    np.testing.assert_array_equal(to_square(grey, 8, 3), np.repeat(grey[..., None], 3, axis=2))
+    luma = colour @ np.array([0.299, 0.587, 0.114])
+    found = to_square(colour, 8, 1)
+    assert found.shape == (8, 8, 1)
+    assert np.abs(found[..., 0] - luma).max() <= 1
