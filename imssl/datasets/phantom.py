@@ -125,7 +125,7 @@ def _draw_chest(
     image = 0.75 * canvas.ellipse(dx, 0.1 + dy, 0.95, 1.1, 0, 3) - 0.5 * air
     ribs = np.cos(np.pi * anatomy.uniform(4.8, 5.2) * (canvas.y + 0.25 * canvas.x**2 + dy))
     image += 0.04 * ribs * air
-    width = anatomy.uniform(0.26, 0.29) * (1.55 if heart else 1.0) * shot.uniform(0.92, 1.08)
+    width = anatomy.uniform(0.26, 0.29) * (1.4 if heart else 1.0) * shot.uniform(0.92, 1.08)
     image += 0.4 * canvas.ellipse(0.08 + dx, 0.32 + dy, width, 0.34, 0.4, 3) * (0.4 + 0.6 * air)
 
     def in_a_lung() -> tuple[float, float]:
@@ -133,16 +133,16 @@ def _draw_chest(
         return side * 0.42 + dx + shot.uniform(-0.22, 0.22), dy + shot.uniform(-0.55, 0.45)
 
     if opacity:
-        image += shot.uniform(0.12, 0.2) * np.clip(canvas.noise(shot, 12, 2, 5), -0.5, 2) * air
+        image += shot.uniform(0.08, 0.14) * np.clip(canvas.noise(shot, 12, 2, 5), -0.5, 2) * air
     for _ in range(int(shot.integers(4, 9)) if nodule else 0):
         x, y = in_a_lung()
         radius = shot.uniform(0.06, 0.1)
-        image += shot.uniform(0.25, 0.4) * canvas.ellipse(x, y, radius, radius, 0, 1)
+        image += shot.uniform(0.15, 0.28) * canvas.ellipse(x, y, radius, radius, 0, 1)
     if effusion:
         side, level = int(shot.choice([0, 1])), shot.uniform(0.15, 0.4)
-        image += shot.uniform(0.3, 0.45) * lungs[side] / (1 + np.exp(-(canvas.y - dy - level) / 0.05))
+        image += shot.uniform(0.15, 0.3) * lungs[side] / (1 + np.exp(-(canvas.y - dy - level) / 0.05))
     if interstitial:
-        image += shot.uniform(0.07, 0.13) * canvas.noise(shot, 24, 9, 14) * air
+        image += shot.uniform(0.04, 0.08) * canvas.noise(shot, 24, 9, 14) * air
     return _exposed(canvas, shot, image[..., None], noise=0.03)[..., 0]
 
 
