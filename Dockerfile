@@ -1,9 +1,12 @@
-# The suite in a box: `docker build -t imssl-bench .`, then `docker run imssl-bench` runs the demo.
+# The suite in a box: `docker build -t imssl-bench .`, then `docker run --rm --init imssl-bench` runs the demo.
 # Pin the base harder with --build-arg BASE=python:3.12-slim-bookworm@sha256:...
 ARG BASE=python:3.12.12-slim-bookworm
 FROM ${BASE}
 
-ENV PIP_NO_CACHE_DIR=1 \
+# HOME and USER are for user ids that the image does not know (docker run --user).
+ENV HOME=/home/bench \
+    USER=bench \
+    PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -13,18 +16,19 @@ ENV PIP_NO_CACHE_DIR=1 \
 WORKDIR /app
 
 # The libraries are a layer of their own: it is built again only when the lock changes.
+# There is no git in the image, so DVC is told not to look for one.
 COPY requirements.lock ./
 RUN python3 -m venv "$VIRTUAL_ENV" \
-    && pip install --require-hashes --requirement requirements.lock
+    && pip install --require-hashes --requirement requirements.lock \
+    && dvc config --system core.no_scm true
 
+# Whoever runs the container may write in the project's folder: dvc.lock and what the run makes.
 COPY . .
-# There is no git in the image, so DVC is told not to look for one.
 RUN pip install --no-deps --no-build-isolation --editable . \
-    && dvc config --local core.no_scm true \
-    && useradd --create-home --uid 1000 bench \
-    && mkdir -p data results reports .bench .dvc/cache .dvc/tmp \
-    && chown -R bench:bench /app
+    && useradd --uid 1000 --home-dir "$HOME" bench \
+    && mkdir -p "$HOME" .bench .dvc/cache .dvc/tmp data reports results \
+    && chmod -R a+rwX "$HOME" /app
 
-USER bench
+USER 1000:1000
 ENTRYPOINT ["bench"]
 CMD ["repro"]

@@ -27,8 +27,9 @@ def run_stage(arguments: list[str]) -> int:
         name, values = _checked(arguments)
         protocol = read_protocol()
         _check_ids(STAGES[name], values, protocol)
-        # BLAS sums in another order on another number of threads; the protocol says how many there are.
-        with threadpool_limits(protocol.hardware.threads):
+        # NumPy's BLAS on one thread: its products here are small, so threads slow them down, and the order
+        # of a sum does not depend on the machine. torch takes its threads from the protocol.
+        with threadpool_limits(1, user_api="blas"):
             import_module(f"bench.stages.{name}").run(*values, protocol)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

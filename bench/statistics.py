@@ -89,7 +89,8 @@ def seed_mean_interval(
             raise ValueError("the seeds were tested on different samples or labels")
     values = [metric_value(metric, task, run.labels, run.probabilities) for run in runs]
     draws = [
-        bootstrap(task, run.labels, run.probabilities, first.patients, metric, resamples, seed) for run in runs
+        bootstrap(task, run.labels, run.probabilities, first.patients, metric, resamples, seed)
+        for run in runs
     ]
     averages = np.mean(draws, axis=0)
     low, high = percentile_interval(averages, level)

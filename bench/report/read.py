@@ -120,7 +120,7 @@ def _state(cell: Cell, keys: Keys, unprepared: dict[str, str]) -> State:
     if record is None:
         return State("missing", "not computed yet")
     if record.key != key:
-        return State("stale", "computed under other settings, code or data; dvc repro brings it up to date", record)
+        return State("stale", "computed under other settings, code or data; run: dvc repro", record)
     if record.status == "failed":
         return State("failed", record.reason or "no reason was recorded", record)
     return State("done", "", record)
@@ -138,7 +138,8 @@ class _CellFiles:
         try:
             return rows_of(self.cell, read_json(file), card.task)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{file} does not hold the metrics of stage {self.cell.stage} ({error!r})") from None
+            stage = self.cell.stage
+            raise UserError(f"{file} does not hold the metrics of stage {stage} ({error!r})") from None
 
     def predictions(self, card: Card) -> dict[tuple[Cell, int | None], Predictions]:
         names: dict[int | None, str] = {}
@@ -158,5 +159,5 @@ class _CellFiles:
         if not file.is_file():
             raise UserError(f"{file} is missing. Restore it with: dvc repro")
         if hashlib.sha256(file.read_bytes()).hexdigest() != self.checksums.get(name):
-            raise UserError(f"{file} is not the file that the cell was finished with. Restore it with: dvc repro")
+            raise UserError(f"{file} has changed since the cell was finished. Restore it with: dvc repro")
         return file

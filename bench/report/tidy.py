@@ -21,7 +21,7 @@ COLUMNS: dict[str, str] = {
     "class": "the class that the value is about; empty where it is about all of them",
     "metric": "what was measured; empty in the one row of a cell without results",
     "value": "the number; empty where the metric is undefined or the cell has no results",
-    "status": "of the cell: done, missing, failed, stale (computed under other settings, code or data) or damaged",
+    "status": "of the cell: done, missing, failed, stale (of other settings, code or data), damaged",
 }
 
 # One value of a cell: what identifies it within the cell, and the number.

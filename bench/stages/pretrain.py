@@ -1,16 +1,26 @@
 """Stage ``pretrain``: one method on one data set, an encoder per seed."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 from dvclive import Live
 from safetensors.torch import save_file
 
-from bench.cells import Cell
+from bench.cells import Cell, cells_of
 from bench.progress import OnProgress
 from bench.protocol import Protocol
 from bench.registry import load_method
-from bench.results import ENCODER_FILE, HISTORY_FILE, METRICS_FILE, data_folder, write_json, write_table
+from bench.results import (
+    ENCODER_FILE,
+    HISTORY_FILE,
+    METRICS_FILE,
+    data_folder,
+    read_table,
+    stage_folder,
+    write_json,
+    write_table,
+)
 from bench.run_cells import run_cells
 from bench.store import checkpoint_file
 from imssl.checkpoint import remove_checkpoint
@@ -19,8 +29,6 @@ from imssl.device import hardware_name, select_device
 from imssl.encoder import Encoder, new_encoder
 from imssl.method import Method, TrainingSet
 from imssl.pretrain import Recipe, pretrain
-
-CURVES = "curves"
 
 
 def run(dataset: str, method: str, protocol: Protocol) -> None:
@@ -43,10 +51,11 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
         )
         encoder = new_encoder(protocol.encoder, prepared.images.shape[-1], cell.seed)
         pretrained = pretrain(encoder, build, recipe, checkpoint_file(key), key, on_progress)
-        weights = {name: tensor.cpu().contiguous() for name, tensor in pretrained.encoder.state_dict().items()}
+        weights = {
+            name: tensor.cpu().contiguous() for name, tensor in pretrained.encoder.state_dict().items()
+        }
         save_file(weights, folder / ENCODER_FILE)
         write_table(folder / HISTORY_FILE, pd.DataFrame(pretrained.history))
-        _write_curves(folder / CURVES, pretrained.history)
         write_json(
             folder / METRICS_FILE,
             {
@@ -60,13 +69,25 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
         return hardware_name(device)
 
     run_cells("pretrain", dataset, method, protocol, compute)
+    _write_curves(dataset, method, protocol)
 
 
-def _write_curves(folder: Path, history: list[dict[str, float | None]]) -> None:
-    # Written from the history at the end, so that a resumed run has one curve and not two halves.
-    with Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False) as live:
-        for row in history:
-            live.step = int(row["epoch"] or 0)
-            for name, value in row.items():
-                if name != "epoch" and value is not None:
-                    live.log_metric(name, value)
+def _write_curves(dataset: str, method: str, protocol: Protocol) -> None:
+    """Training curves in dvclive's form, for `dvc plots show`.
+
+    They are written from the stored history at the end, so that a resumed run has one curve and not two
+    halves, and a reused cell has one at all.
+    """
+    curves = stage_folder("curves", dataset, method)
+    shutil.rmtree(curves, ignore_errors=True)
+    curves.mkdir(parents=True)
+    for cell in cells_of("pretrain", dataset, method, protocol):
+        history = stage_folder("pretrain", dataset, method) / cell.folder / HISTORY_FILE
+        if not history.exists():  # the cell has failed
+            continue
+        with Live(str(curves / cell.folder), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+            for row in read_table(history).to_dict("records"):
+                live.step = int(row.pop("epoch"))
+                for name, value in row.items():
+                    if pd.notna(value):
+                        live.log_metric(str(name), float(value))

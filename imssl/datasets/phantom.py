@@ -124,7 +124,9 @@ def _draw_chest(
     air = np.clip(lungs[0] + lungs[1], 0, 1)
     image = 0.75 * canvas.ellipse(dx, 0.1 + dy, 0.95, 1.1, 0, 3) - 0.5 * air
     ribs = np.cos(np.pi * anatomy.uniform(4.8, 5.2) * (canvas.y + 0.25 * canvas.x**2 + dy))
-    image += 0.04 * ribs * air
+    image += shot.uniform(0.02, 0.08) * ribs * air
+    # Not a finding: how high the diaphragm stands, on both sides alike.
+    image += 0.3 * air / (1 + np.exp(-(canvas.y - dy - shot.uniform(0.3, 0.7)) / 0.08))
     width = anatomy.uniform(0.26, 0.29) * (1.4 if heart else 1.0) * shot.uniform(0.92, 1.08)
     image += 0.4 * canvas.ellipse(0.08 + dx, 0.32 + dy, width, 0.34, 0.4, 3) * (0.4 + 0.6 * air)
 
@@ -143,7 +145,7 @@ def _draw_chest(
         image += shot.uniform(0.15, 0.3) * lungs[side] / (1 + np.exp(-(canvas.y - dy - level) / 0.05))
     if interstitial:
         image += shot.uniform(0.04, 0.08) * canvas.noise(shot, 24, 9, 14) * air
-    return _exposed(canvas, shot, image[..., None], noise=0.03)[..., 0]
+    return _exposed(shot, image[..., None], noise=0.04)[..., 0]
 
 
 # --- histology ---------------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ def _draw_histology(
         shape = canvas.ellipse(x, y, radius * stretch, radius / stretch, shot.uniform(0, np.pi), 1)
         depth = shot.uniform(0.5, 0.95) * shape[..., None]
         image = image * (1 - depth) + nucleus * depth
-    return _exposed(canvas, shot, image, noise=0.03)
+    return _exposed(shot, image, noise=0.03)
 
 
 # --- fundus ------------------------------------------------------------------------------------------
@@ -220,10 +222,10 @@ def _draw_fundus(
         bleeding = 0.7 * canvas.ellipse(x, y, 0.3, 0.18, shot.uniform(0, 3), 5)[..., None]
         image = image * (1 - bleeding) + np.array([0.3, 0.05, 0.04]) * bleeding
     visible = canvas.ellipse(0, 0, 0.97, 0.97, 0, 1)[..., None]
-    return _exposed(canvas, shot, image, noise=0.02) * visible
+    return _exposed(shot, image, noise=0.02) * visible
 
 
-def _exposed(canvas: _Canvas, shot: np.random.Generator, image: np.ndarray, noise: float) -> np.ndarray:
+def _exposed(shot: np.random.Generator, image: np.ndarray, noise: float) -> np.ndarray:
     """The nuisance that every image has: gain, gamma, colour cast and sensor noise."""
     cast = np.exp(shot.normal(0, 0.05, image.shape[-1])) if image.shape[-1] == 3 else 1.0
     exposed = np.clip(image * cast, 0, None) ** np.exp(shot.normal(0, 0.25)) * np.exp(shot.normal(0, 0.12))

@@ -1,0 +1,149 @@
+"""The numbers behind the page: every measurement over its seeds, found again by name."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.cells import Cell, Mode, Stage
+from bench.intervals import Interval
+from bench.protocol import Protocol
+from bench.report.layout import Entry, number, span
+from bench.report.read import Results
+from bench.report.tidy import evaluation_of
+from bench.statistics import MEASUREMENT, curve_means, over_seeds, seed_mean_interval, with_best
+from imssl.seeds import derived_seed
+
+
+class Measurement(NamedTuple):
+    """What tells one number of the page from another; in the order of bench.statistics.MEASUREMENT."""
+
+    dataset: str
+    method: str
+    evaluation: str
+    fraction: float | None
+    block: int | None
+    class_name: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that tables and charts are made from.
+
+    Attributes:
+        protocol: what was asked for.
+        results: what is there.
+        measured: one row of `over_seeds` with ``best``, by measurement.
+        intervals: of the primary metric, for measurements with results of every seed.
+        curves: of pretraining, see `curve_means`.
+    """
+
+    protocol: Protocol
+    results: Results
+    measured: dict[Measurement, dict[str, Any]]
+    intervals: dict[Measurement, Interval]
+    curves: pd.DataFrame
+
+    def curve(self, dataset: str, quantity: str) -> dict[str, dict[int, float]]:
+        """Means of a quantity of pretraining by method and epoch."""
+        own = self.curves[(self.curves["dataset"] == dataset) & (self.curves["quantity"] == quantity)]
+        points: dict[str, dict[int, float]] = {}
+        for method, epoch, mean in zip(own["method"], own["epoch"], own["mean"], strict=True):
+            points.setdefault(str(method), {})[int(epoch)] = float(mean)
+        return points
+
+    def mean(self, measurement: Measurement) -> float | None:
+        """Mean over the seeds; None unless every seed has a defined value."""
+        row = self.measured.get(measurement)
+        return None if row is None or pd.isna(row["mean"]) else float(row["mean"])
+
+    def primary(self, dataset: str) -> str:
+        """Primary metric of a data set; macro AUROC stands in while it is not prepared."""
+        card = self.results.cards.get(dataset)
+        return card.primary_metric if card else "macro_auroc"
+
+    def entry(self, measurement: Measurement, mark_best: bool = False, digits: int = 3) -> Entry:
+        """A measurement as a cell of a table: mean, interval and spread, or why there is none."""
+        mean = self.mean(measurement)
+        if mean is None:
+            return self._hole(measurement)
+        row, interval, small = self.measured[measurement], self.intervals.get(measurement), []
+        if interval is not None and interval.low is not None:
+            small.append(f"[{span(interval.low, interval.high, digits)}]")
+        if row["lowest"] < row["highest"]:
+            small.append(span(row["lowest"], row["highest"], digits))
+        return Entry(number(mean, digits), tuple(small), best=mark_best and bool(row["best"]))
+
+    def _hole(self, measurement: Measurement) -> Entry:
+        cells = _cells(measurement, self.protocol)
+        states = [(cell.seed, self.results.states[cell]) for cell in cells]
+        holes = [(seed, state) for seed, state in states if state.status != "done"]
+        row = self.measured.get(measurement)
+        found = int(row["found"]) if row else 0
+        counted = f"{found} of {len(states)} seeds"
+        if not holes:
+            title = "the metric is undefined on these test images"
+            return Entry("undefined", (counted,), hole=True, title=title)
+        title = "; ".join(f"seed {seed} {state.status}: {state.reason}" for seed, state in holes)
+        statuses = {state.status for _, state in holes}
+        if len(holes) == len(states) and len(statuses) == 1:
+            return Entry(statuses.pop(), (counted,), hole=True, title=title)
+        lines = [f"seed {seed} {state.status}" for seed, state in holes]
+        return Entry(counted, tuple(lines[:3]), hole=True, title=title)
+
+
+def summarise(protocol: Protocol, results: Results) -> Summary:
+    """Summarise all results over the seeds, with intervals of the primary metrics."""
+    summary = with_best(over_seeds(results.table, protocol.seeds))
+    rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
+    histories = [
+        frame.assign(dataset=cell.dataset, method=cell.method, seed=cell.seed)
+        for cell, frame in results.histories.items()
+    ]
+    empty = pd.DataFrame(columns=["dataset", "method", "seed", "epoch"])
+    return Summary(
+        protocol=protocol,
+        results=results,
+        measured={_measurement(row): row for row in rows},
+        intervals=_intervals(protocol, results),
+        curves=curve_means(pd.concat(histories) if histories else empty, protocol.seeds),
+    )
+
+
+def _measurement(row: dict[str, Any]) -> Measurement:
+    plain: list[Any] = [None if pd.isna(row[name]) else row[name] for name in MEASUREMENT]
+    return Measurement(*plain)
+
+
+def _intervals(protocol: Protocol, results: Results) -> dict[Measurement, Interval]:
+    groups: dict[Measurement, list[tuple[Cell, int | None]]] = {}
+    for cell, block in results.predictions:
+        metric = results.cards[cell.dataset].primary_metric
+        evaluation = evaluation_of(cell)
+        measurement = Measurement(cell.dataset, cell.method, evaluation, cell.fraction, block, "", metric)
+        groups.setdefault(measurement, []).append((cell, block))
+    intervals = {}
+    for measurement, found in groups.items():
+        if len(found) == len(protocol.seeds):
+            card = results.cards[measurement.dataset]
+            intervals[measurement] = seed_mean_interval(
+                [results.predictions[key] for key in found],
+                card.task,
+                card.primary_metric,
+                protocol.report.resamples,
+                # One seed for all methods of a data set, so that they are resampled alike.
+                derived_seed(0, "bootstrap", measurement.dataset),
+                protocol.report.level,
+            )
+    return intervals
+
+
+def _cells(measurement: Measurement, protocol: Protocol) -> list[Cell]:
+    """The cells that a measurement is made of, one for each seed."""
+    dataset, method, evaluation, fraction = measurement[:4]
+    stages: dict[str, Stage] = {"pretrain": "pretrain", "probe": "probe", "reuse": "reuse", "ks": "ks"}
+    if evaluation in stages:
+        return [Cell(stages[evaluation], dataset, method, seed) for seed in protocol.seeds]
+    mode: Mode = "frozen" if evaluation == "frozen" else "full"
+    return [Cell("finetune", dataset, method, seed, fraction, mode) for seed in protocol.seeds]
