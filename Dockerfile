@@ -3,9 +3,10 @@
 ARG BASE=python:3.12.12-slim-bookworm
 FROM ${BASE}
 
-# HOME and USER are for user ids that the image does not know (docker run --user).
+# HOME and USER serve user ids that the image does not know (docker run --user).
 ENV HOME=/home/bench \
     USER=bench \
+    DVC_NO_ANALYTICS=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -22,12 +23,12 @@ RUN python3 -m venv "$VIRTUAL_ENV" \
     && pip install --require-hashes --requirement requirements.lock \
     && dvc config --system core.no_scm true
 
-# Whoever runs the container may write in the project's folder: dvc.lock and what the run makes.
+# Any user id may read the code and write what a run makes: dvc.lock in /app, and all below these folders.
 COPY . .
 RUN pip install --no-deps --no-build-isolation --editable . \
     && useradd --uid 1000 --home-dir "$HOME" bench \
-    && mkdir -p "$HOME" .bench .dvc/cache .dvc/tmp data reports results \
-    && chmod -R a+rwX "$HOME" /app
+    && chmod -R a+rX . \
+    && install --directory --mode 0777 "$HOME" . .bench .dvc .dvc/cache .dvc/tmp data reports results
 
 USER 1000:1000
 ENTRYPOINT ["bench"]

@@ -18,7 +18,7 @@ app = typer.Typer(
         "[bold]dvc repro[/] (or [bold]bench repro[/]) brings every result up to date with it and writes "
         "[bold]reports/leaderboard.html[/]. Run the commands in the project's folder."
     ),
-    epilog="Exit status: 0 done, 1 a check or a stage has failed, 2 something that you can mend (the message says how).",
+    epilog="Exit status: 0 done, 1 a stage or a check has failed, 2 a mistake; the message says how to mend it.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -44,7 +44,9 @@ def profile_use(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder that holds the data sets, in their owners' layouts.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a params.yaml that you have edited.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a params.yaml that you have edited.")
+    ] = False,
 ) -> None:
     """Write params.yaml from a profile.
 
@@ -65,7 +67,7 @@ def check() -> None:
     check_methods(protocol)
     typer.echo(
         f"params.yaml is fine: {len(protocol.datasets)} data sets, {len(protocol.methods)} methods, "
-        f"{len(protocol.seeds)} seeds, label fractions {', '.join(f'{f:g}' for f in protocol.label_fractions)}"
+        f"{len(protocol.seeds)} seeds, {len(protocol.label_fractions)} label fractions"
     )
 
 

@@ -37,10 +37,12 @@ class Estimate:
 
     @property
     def total(self) -> float:
+        """Seconds of all cells."""
         return sum(self.seconds(cell) for cell in self.cells)
 
     @property
     def seconds_left(self) -> float:
+        """Seconds of the missing cells."""
         return sum(self.seconds(cell) for cell in self.cells if cell not in self._measured)
 
     def is_done(self, cell: Cell) -> bool:
@@ -106,4 +108,3 @@ def _measured_seconds(cell: Cell, keys: Keys) -> float | None:
     except UserError:  # the data set is not prepared, so no cell of it can be finished
         return None
     return record.provenance.seconds if record else None
-

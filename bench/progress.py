@@ -31,6 +31,7 @@ class RunProgress:
         self.stage_left = {cell: estimate.seconds(cell) for cell in cells if not estimate.is_done(cell)}
         self.stage_total = sum(self.stage_left.values()) or 1.0
         self.title = title
+        self.started = self.drawn = time.monotonic()
         self.console = Console(file=sys.stdout, highlight=False)
         self.bars: Progress | None = None
         self.run_bar: TaskID = TaskID(0)
@@ -83,12 +84,21 @@ class RunProgress:
         self._line(cell, f"{seconds:.1f} s" if failure is None else f"FAILED: {failure}")
         self._update(None, 0.0)
 
+    def items(self, done: int, total: int) -> None:
+        """A stage without cells has done so many of its items."""
+        if self.bars is not None and (done == total or time.monotonic() - self.drawn >= 0.1):
+            self.drawn = time.monotonic()
+            left = (self.drawn - self.started) / done * (total - done)
+            self.bars.update(self.stage_bar, total=total, completed=done, left=_left(left))
+
     def _update(self, cell: Cell | None, share: float) -> None:
         if self.bars is None:
             return
         left_of_cell = self.stage_left.get(cell, 0.0) * (1 - share) if cell else 0.0
         stage_left = sum(s for other, s in self.stage_left.items() if other != cell) + left_of_cell
-        run_left = self.estimate.seconds_left - sum(self.estimate.seconds(c) for c in self.stage_left) + stage_left
+        run_left = (
+            self.estimate.seconds_left - sum(self.estimate.seconds(c) for c in self.stage_left) + stage_left
+        )
         self.stage_total = max(self.stage_total, stage_left)
         self.bars.update(
             self.stage_bar,

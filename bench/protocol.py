@@ -86,7 +86,7 @@ class Protocol(Settings):
             raise ValueError(f"seeds: {self.seeds} names a seed twice")
         if sorted(set(self.label_fractions)) != self.label_fractions or self.label_fractions[-1] != 1:
             raise ValueError(
-                f"label_fractions: {self.label_fractions} must ascend and end with 1.0, which KS is measured against"
+                f"label_fractions: {self.label_fractions} must ascend and end with 1.0, the reference of KS"
             )
         if self.report.baseline not in self.methods:
             raise ValueError(
@@ -130,17 +130,21 @@ def read_params(path: Path = PARAMS) -> CommentedMap:
         content = YAML().load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{path} not found. Run this in the project's folder, or write the file with: bench profile use demo"
+            f"{path} not found. Run this in the project's folder, or write it with: bench profile use demo"
         ) from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable YAML: {error}") from None
     if not isinstance(content, CommentedMap):
-        raise UserError(f"{path} must hold sections such as datasets: and methods:, but holds {type(content).__name__}.")
+        raise UserError(
+            f"{path} must hold sections such as datasets: and methods:, but holds {type(content).__name__}."
+        )
     return content
 
 
-def explain(error: ValidationError, content: CommentedMap, file: str, prefix: tuple[str | int, ...] = ()) -> str:
-    """Every refused value of a validation error as a line of its own: file, line, key, value, what is allowed."""
+def explain(
+    error: ValidationError, content: CommentedMap, file: str, prefix: tuple[str | int, ...] = ()
+) -> str:
+    """Each refused value of a validation error on a line: file, line, key, value, what is allowed."""
     lines = []
     for problem in error.errors():
         place = prefix + tuple(part for part in problem["loc"] if _names_a_key(content, prefix, part))
@@ -161,7 +165,9 @@ def explain(error: ValidationError, content: CommentedMap, file: str, prefix: tu
 
 def _names_a_key(content: Any, prefix: tuple[str | int, ...], part: str | int) -> bool:
     # Pydantic puts the chosen member of a union ("phantom") and "[key]" into the location; neither is a key.
-    return part not in {"phantom", "medmnist", "nih", "idc", "eyepacs", "[key]"} or _contains(content, prefix, part)
+    return part not in {"phantom", "medmnist", "nih", "idc", "eyepacs", "[key]"} or _contains(
+        content, prefix, part
+    )
 
 
 def _contains(content: Any, prefix: tuple[str | int, ...], part: str | int) -> bool:
@@ -190,7 +196,7 @@ def _check_stage_names(datasets: list[str], methods: list[str]) -> None:
         name = "-".join(pair)
         if name in names:
             raise ValueError(
-                f"data set {names[name][0]} with method {names[name][1]}, and data set {pair[0]} with method {pair[1]}, "
+                f"data set {names[name][0]} with method {names[name][1]}, and {pair[0]} with {pair[1]}, "
                 f"would both be the stage {name}; rename one of them"
             )
         names[name] = pair

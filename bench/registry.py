@@ -70,8 +70,7 @@ def load_method(method: str, protocol: Protocol) -> Registered:
     try:
         settings = method_class.settings_class.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
-        content = read_params() if PARAMS.exists() else protocol.methods
-        raise UserError(explain(error, content, str(PARAMS), prefix=("methods", method))) from None
+        raise UserError(explain(error, read_params(), str(PARAMS), prefix=("methods", method))) from None
     return Registered(method, file, method_class, settings)
 
 
@@ -90,7 +89,9 @@ def only_method(module: ModuleType, file: Path) -> "type[Method]":
     ]
     if len(found) != 1:
         names = ", ".join(value.__name__ for value in found) or "none"
-        raise UserError(f"{file}: a method file defines exactly one class on imssl.method.Method; found: {names}.")
+        raise UserError(
+            f"{file}: a method file defines exactly one class on imssl.method.Method; found: {names}."
+        )
     return found[0]
 
 
@@ -100,4 +101,6 @@ def check_methods(protocol: Protocol) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: as :func:`load_method`.
     """
-    return {method: load_method(method, protocol).settings.model_dump(mode="json") for method in protocol.methods}
+    return {
+        method: load_method(method, protocol).settings.model_dump(mode="json") for method in protocol.methods
+    }

@@ -29,5 +29,7 @@ def run_dvc_repro(arguments: list[str]) -> int:
         synthetic = all(dataset.source == "phantom" for dataset in protocol.datasets.values())
         print(f"leaderboard: {leaderboard.resolve()}")
         if synthetic:
-            print("(profile demo: synthetic images; it shows that the suite works and says nothing of medicine)")
+            print(
+                "(profile demo: synthetic images; it shows that the suite works and says nothing of medicine)"
+            )
     return status

@@ -224,4 +224,3 @@ def read_predictions(file: Path, card: Card) -> Predictions:
         labels=labels if card.task == "multilabel" else labels[:, 0],
         probabilities=probabilities,
     )
-

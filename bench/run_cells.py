@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import store
-from bench.cells import Cell, Keys, Stage, cells_of
+from bench.cells import Cell, Keys, Mode, Stage, cells_of
 from bench.estimate import Estimate
 from bench.progress import OnProgress, RunProgress
 from bench.protocol import Protocol
@@ -46,7 +46,7 @@ def upstream_folder(stage: Stage, cell: Cell, fraction: float | None = None) -> 
     Raises:
         Diverged: that cell has failed, and so does this one.
     """
-    mode = None if fraction is None else "full"
+    mode: Mode | None = None if fraction is None else "full"
     source = Cell(stage, cell.dataset, cell.method, cell.seed, fraction, mode)
     folder = stage_folder(stage, cell.dataset, cell.method) / source.folder
     record = read_record(folder)

@@ -52,7 +52,9 @@ def writing(cell: Cell, key: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(folder: Path, cell: Cell, key: str, provenance: Provenance, failure: str | None = None) -> CellRecord:
+def keep(
+    folder: Path, cell: Cell, key: str, provenance: Provenance, failure: str | None = None
+) -> CellRecord:
     """Seal a cell's folder with its record and move it to its place in the store."""
     record = CellRecord(
         key=key,

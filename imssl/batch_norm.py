@@ -24,7 +24,8 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         # One update of `momentum` spread over the parts, so that the running statistics move as far
         # in a step as they would without splits.
         momentum = (self.momentum or 0.0) / splits
-        self.num_batches_tracked += 1  # type: ignore[operator]
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
         parts = [
             nn.functional.batch_norm(
                 part, self.running_mean, self.running_var, self.weight, self.bias, True, momentum, self.eps

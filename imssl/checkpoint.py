@@ -53,8 +53,8 @@ def load_checkpoint(path: Path, run: str) -> State | None:
         checkpoint = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         if checkpoint["run"] != run:
             raise UserError(
-                f"{candidate}: this checkpoint is of another run (other code, parameters or data) and cannot be "
-                "continued. Delete it to start from the beginning."
+                f"{candidate}: this checkpoint is of another run (other code, parameters or data) and "
+                "cannot be continued. Delete it to start from the beginning."
             )
         return checkpoint["state"]
     return None

@@ -23,14 +23,10 @@ def select_device(hardware: Hardware) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    if hardware.device == "cpu" or (
-        hardware.device == "auto" and not torch.cuda.is_available()
-    ):
+    if hardware.device == "cpu" or (hardware.device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise UserError(
-            "params.yaml: hardware.device is cuda, but torch finds no GPU here. Use auto or cpu."
-        )
+        raise UserError("params.yaml: hardware.device is cuda, but torch finds no GPU here. Use auto or cpu.")
     return torch.device("cuda")
 
 
@@ -52,11 +48,7 @@ def hardware_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     try:
         with open("/proc/cpuinfo") as lines:
-            name = next(
-                line.split(":", 1)[1].strip()
-                for line in lines
-                if line.startswith("model name")
-            )
+            name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = "CPU"
     return f"{name}, {torch.get_num_threads()} threads"

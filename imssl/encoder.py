@@ -11,9 +11,7 @@ from imssl.settings.encoder import EncoderSettings
 
 BLOCKS = 4
 
-ARCHITECTURES: dict[
-    str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]
-] = {
+ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
@@ -58,30 +56,18 @@ class Encoder(nn.Module):
         width = settings.width
         self.channels = channels
         if settings.stem == "imagenet":
-            self.conv1 = nn.Conv2d(
-                channels, width, kernel_size=7, stride=2, padding=3, bias=False
-            )
+            self.conv1 = nn.Conv2d(channels, width, kernel_size=7, stride=2, padding=3, bias=False)
             self.maxpool: nn.Module = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         else:
-            self.conv1 = nn.Conv2d(
-                channels, width, kernel_size=3, stride=1, padding=1, bias=False
-            )
+            self.conv1 = nn.Conv2d(channels, width, kernel_size=3, stride=1, padding=1, bias=False)
             self.maxpool = nn.Identity()
         self.bn1 = SplitBatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = _layer(block, width, width, depths[0], stride=1)
-        self.layer2 = _layer(
-            block, width * block.expansion, width * 2, depths[1], stride=2
-        )
-        self.layer3 = _layer(
-            block, width * 2 * block.expansion, width * 4, depths[2], stride=2
-        )
-        self.layer4 = _layer(
-            block, width * 4 * block.expansion, width * 8, depths[3], stride=2
-        )
-        self.block_widths = tuple(
-            width * factor * block.expansion for factor in (1, 2, 4, 8)
-        )
+        self.layer2 = _layer(block, width * block.expansion, width * 2, depths[1], stride=2)
+        self.layer3 = _layer(block, width * 2 * block.expansion, width * 4, depths[2], stride=2)
+        self.layer4 = _layer(block, width * 4 * block.expansion, width * 8, depths[3], stride=2)
+        self.block_widths = tuple(width * factor * block.expansion for factor in (1, 2, 4, 8))
         _initialise(self)
 
     @property
@@ -119,9 +105,7 @@ def _layer(
             SplitBatchNorm2d(outputs),
         )
     first = block(inputs, width, stride, downsample, norm_layer=SplitBatchNorm2d)
-    rest = [
-        block(outputs, width, norm_layer=SplitBatchNorm2d) for _ in range(depth - 1)
-    ]
+    rest = [block(outputs, width, norm_layer=SplitBatchNorm2d) for _ in range(depth - 1)]
     return nn.Sequential(first, *rest)
 
 

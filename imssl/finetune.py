@@ -102,10 +102,7 @@ def finetune(
     )
     steps_per_epoch = -(-len(rows) // settings.batch_size)
     steps = max(settings.epochs * steps_per_epoch, settings.min_steps)
-    evaluate_at = {
-        round(steps * (i + 1) / settings.evaluations)
-        for i in range(settings.evaluations)
-    } - {0}
+    evaluate_at = {round(steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)} - {0}
     started = time.perf_counter()
     best = _Best()
     history: list[dict[str, float | None]] = []
@@ -113,16 +110,10 @@ def finetune(
     for step in range(steps):
         epoch, position = divmod(step, steps_per_epoch)
         if position == 0:
-            order = torch.randperm(
-                len(rows), generator=torch_generator(seed, "finetune order", epoch)
-            )
-        chosen = order[
-            position * settings.batch_size : (position + 1) * settings.batch_size
-        ]
+            order = torch.randperm(len(rows), generator=torch_generator(seed, "finetune order", epoch))
+        chosen = order[position * settings.batch_size : (position + 1) * settings.batch_size]
         generator = torch_generator(seed, "finetune step", step)
-        batch = model_input(
-            augment(images.take(chosen), augmentation, generator), prepared
-        )
+        batch = model_input(augment(images.take(chosen), augmentation, generator), prepared)
         # Batch norm cannot normalise a lone image whose last maps are 1x1; it takes the running statistics.
         model.train(len(chosen) > 1)
         for group in optimizer.param_groups:
@@ -134,9 +125,7 @@ def finetune(
         optimizer.step()
         running.append(loss.detach())
         if step + 1 in evaluate_at:
-            row = _evaluation(
-                model, prepared, loss_of, device, running, step, steps_per_epoch
-            )
+            row = _evaluation(model, prepared, loss_of, device, running, step, steps_per_epoch)
             history.append(row)
             best.offer(row, model)
             running = []
@@ -146,9 +135,7 @@ def finetune(
         history=history,
         best_step=best.step,
         encoder=model.encoder.eval(),
-        validation_probabilities=predict(
-            model, prepared, prepared.indices("val"), device
-        ),
+        validation_probabilities=predict(model, prepared, prepared.indices("val"), device),
         test_probabilities=predict(model, prepared, prepared.indices("test"), device),
         seconds=time.perf_counter() - started,
     )
@@ -168,9 +155,7 @@ class _Best:
         rank = (float("-inf") if metric is None else metric, -float(loss or 0.0))
         if self.rank is None or rank > self.rank:
             self.rank, self.step = rank, int(row["step"] or 0)
-            self.weights = {
-                name: tensor.clone() for name, tensor in model.state_dict().items()
-            }
+            self.weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     def restore(self, model: nn.Module) -> None:
         model.load_state_dict(self.weights)
@@ -197,9 +182,7 @@ def _evaluation(
         "step": step + 1,
         "epoch": (step + 1) / steps_per_epoch,
         "training_loss": training_loss,
-        "validation_loss": float(
-            loss_of(logits.to(device), torch.from_numpy(labels).to(device))
-        ),
+        "validation_loss": float(loss_of(logits.to(device), torch.from_numpy(labels).to(device))),
         "validation_metric": metric_value(card.primary_metric, card.task, labels, probabilities),
     }
 
@@ -220,22 +203,14 @@ def loss_function(
     """
     if task == "multilabel":
         positives = labels.sum(dim=0).clamp(min=1).float()
-        weight = (
-            (len(labels) - positives).clamp(min=1) / positives
-            if class_weights == "balanced"
-            else None
-        )
-        return lambda logits, y: F.binary_cross_entropy_with_logits(
-            logits, y.float(), pos_weight=weight
-        )
+        weight = (len(labels) - positives).clamp(min=1) / positives if class_weights == "balanced" else None
+        return lambda logits, y: F.binary_cross_entropy_with_logits(logits, y.float(), pos_weight=weight)
     counts = torch.bincount(labels, minlength=classes).clamp(min=1).float()
     weight = len(labels) / (classes * counts) if class_weights == "balanced" else None
     return lambda logits, y: F.cross_entropy(logits, y, weight=weight)
 
 
-def predict(
-    model: Classifier, prepared: Prepared, rows: np.ndarray, device: torch.device
-) -> np.ndarray:
+def predict(model: Classifier, prepared: Prepared, rows: np.ndarray, device: torch.device) -> np.ndarray:
     """Class probabilities (N, C), float64, of the given rows in their order, in eval mode."""
     return to_probabilities(_logits(model, prepared, rows, device), prepared.card.task)
 
@@ -264,8 +239,4 @@ def _logits(
 
 
 def _factor(settings: FinetuneSettings, progress: float) -> float:
-    return (
-        1.0
-        if settings.schedule == "constant"
-        else (1 + float(np.cos(np.pi * progress))) / 2
-    )
+    return 1.0 if settings.schedule == "constant" else (1 + float(np.cos(np.pi * progress))) / 2

@@ -31,7 +31,7 @@ class Monitor:
         self.queries = _some(prepared.indices("val"), MOST_QUERIES, draw)
 
     def scores(self, encoder: Encoder) -> dict[str, float | None]:
-        """kNN macro AUROC on block 4, and the spread of every block's features on validation images."""
+        """Macro AUROC of kNN on block 4, and the spread of every block's features on validation images."""
         card, labels = self.prepared.card, self.prepared.labels()
         bank = pooled_features(encoder, self.prepared, self.bank, self.device)[-1]
         queries = pooled_features(encoder, self.prepared, self.queries, self.device)

@@ -112,9 +112,7 @@ def pretrain(
     monitor = Monitor(prepared, recipe.device, recipe.seed)
     if not method.pretrains:
         history = [{"epoch": 0, **monitor.scores(encoder)}]
-        return Pretrained(
-            encoder.eval(), history, 0, 0, 0.0, peak_memory_mib(recipe.device)
-        )
+        return Pretrained(encoder.eval(), history, 0, 0, 0.0, peak_memory_mib(recipe.device))
     training = Training(method, settings.optimisation, steps)
     training.restore(load_checkpoint(checkpoint, run), recipe.device)
     _train(training, images, recipe, monitor, steps_per_epoch, on_progress,
@@ -123,9 +121,7 @@ def pretrain(
         encoder=encoder.eval(),
         history=training.history,
         images_seen=steps * settings.batch_size,
-        trained_parameters=sum(
-            weight.numel() for weight in method.parameters() if weight.requires_grad
-        ),
+        trained_parameters=sum(weight.numel() for weight in method.parameters() if weight.requires_grad),
         seconds=training.seconds,
         peak_memory_mib=peak_memory_mib(recipe.device),
     )
@@ -170,16 +166,12 @@ class Training:
             state["seconds"],
             state["history"],
         )
-        self.epoch_sums = {
-            name: total.to(device) for name, total in state["epoch_sums"].items()
-        }
+        self.epoch_sums = {name: total.to(device) for name, total in state["epoch_sums"].items()}
 
     def take_step(self, batch: Batch, precision: str) -> None:
         """One step of the optimiser on the sum of the method's terms."""
         factor = self.method.learning_rate_factor(self.optimisation, batch.progress)
-        for group, learning_rate in zip(
-            self.optimizer.param_groups, self.learning_rates, strict=True
-        ):
+        for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = learning_rate * factor
         with autocast(batch.images.device, precision):
             terms = self.method.losses(batch)
@@ -190,19 +182,13 @@ class Training:
         self.method.after_step(batch)
         self.step += 1
         for name, value in {"loss": loss, **terms, **self.method.logged}.items():
-            self.epoch_sums[name] = (
-                self.epoch_sums.get(name, 0.0) + value.detach().double()
-            )
+            self.epoch_sums[name] = self.epoch_sums.get(name, 0.0) + value.detach().double()
 
     def check_finite(self) -> None:
         """Raise Diverged where a term of this epoch is NaN or infinite."""
-        broken = [
-            name for name, total in self.epoch_sums.items() if not torch.isfinite(total)
-        ]
+        broken = [name for name, total in self.epoch_sums.items() if not torch.isfinite(total)]
         if broken:
-            raise Diverged(
-                f"{', '.join(broken)} is not finite after step {self.step} of {self.steps}"
-            )
+            raise Diverged(f"{', '.join(broken)} is not finite after step {self.step} of {self.steps}")
 
 
 def _train(
@@ -218,21 +204,14 @@ def _train(
     clock = last_saved = time.perf_counter()
     training.method.train()
     for epoch in range(training.step // steps_per_epoch, recipe.settings.epochs):
-        order = torch.randperm(
-            len(images), generator=torch_generator(recipe.seed, "order", epoch)
-        )
-        for first in range(
-            training.step % steps_per_epoch * size, steps_per_epoch * size, size
-        ):
+        order = torch.randperm(len(images), generator=torch_generator(recipe.seed, "order", epoch))
+        for first in range(training.step % steps_per_epoch * size, steps_per_epoch * size, size):
             batch = _batch(training, images.take(order[first : first + size]), recipe)
             training.take_step(batch, recipe.hardware.precision)
             now = time.perf_counter()
             training.seconds, clock = training.seconds + now - clock, now
             on_progress(training.step, training.steps)
-            if (
-                now - last_saved > CHECKPOINT_SECONDS
-                and training.step % steps_per_epoch
-            ):
+            if now - last_saved > CHECKPOINT_SECONDS and training.step % steps_per_epoch:
                 training.check_finite()
                 save()
                 last_saved = now
@@ -253,9 +232,7 @@ def _batch(training: Training, images: Tensor, recipe: Recipe) -> Batch:
     )
 
 
-def _end_epoch(
-    training: Training, epoch: int, settings: PretrainSettings, monitor: Monitor
-) -> None:
+def _end_epoch(training: Training, epoch: int, settings: PretrainSettings, monitor: Monitor) -> None:
     training.check_finite()
     training.method.after_epoch(epoch)
     steps = training.steps // settings.epochs

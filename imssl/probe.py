@@ -1,4 +1,4 @@
-"""Linear classifiers on frozen features: one per block (probing), or on the last block (linear evaluation)."""
+"""Linear classifiers on frozen features: on each block, or on the last one with few labels."""
 
 from dataclasses import dataclass
 

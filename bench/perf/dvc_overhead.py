@@ -1,6 +1,6 @@
 """What DVC itself costs: this project's dvc.yaml with its commands replaced by ones that only touch files.
 
-    python -m bench.perf.dvc_overhead --methods 10 --datasets 3
+python -m bench.perf.dvc_overhead --methods 10 --datasets 3
 """
 
 import subprocess
@@ -27,7 +27,9 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         stages = _trivial_project(Path(folder), methods, datasets)
         full, no_op = (_repro_seconds(folder) for _ in range(2))
-    print(f"{methods} methods x {datasets} data sets, {stages} stages: full {full:.1f} s, no-op {no_op:.1f} s")
+    print(
+        f"{methods} methods x {datasets} data sets, {stages} stages: full {full:.1f} s, no-op {no_op:.1f} s"
+    )
 
 
 def _trivial_project(folder: Path, methods: int, datasets: int) -> int:
@@ -42,7 +44,9 @@ def _trivial_project(folder: Path, methods: int, datasets: int) -> int:
         paths = [next(iter(out)) if isinstance(out, dict) else out for out in outputs]
         touched = [path if Path(path).suffix else f"{path}/file" for path in paths]
         if name == "code":
-            names = [f"stage-{stage}" for stage in pipeline["stages"]] + [f"method-{m}" for m in params["methods"]]
+            names = [f"stage-{stage}" for stage in pipeline["stages"]] + [
+                f"method-{m}" for m in params["methods"]
+            ]
             touched = [f"results/code/{name}.json" for name in names]
             for dependency in stage["deps"]:
                 (folder / dependency).mkdir()

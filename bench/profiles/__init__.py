@@ -136,7 +136,8 @@ def _refuse_to_lose_edits(text: str) -> None:
 
 def _same_but_places(template: str, text: str) -> bool:
     pattern = "".join(
-        r"[^\n]*" if PLACE.fullmatch(part) else re.escape(part) for part in re.split(r"(\{[a-z_]+\})", template)
+        r"[^\n]*" if PLACE.fullmatch(part) else re.escape(part)
+        for part in re.split(r"(\{[a-z_]+\})", template)
     )
     return re.fullmatch(pattern, text) is not None
 

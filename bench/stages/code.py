@@ -1,4 +1,4 @@
-"""Stage ``code``: fingerprints of the source behind each stage and method, which the other stages depend on."""
+"""Stage ``code``: fingerprints of the source behind each stage and method; other stages depend on them."""
 
 import shutil
 

@@ -3,6 +3,9 @@
 import time
 from pathlib import Path
 
+from bench.cells import Keys
+from bench.estimate import Estimate
+from bench.progress import RunProgress
 from bench.protocol import Protocol
 from bench.results import data_folder
 from imssl.datasets.prepare import prepare
@@ -20,15 +23,18 @@ def run(dataset: str, protocol: Protocol) -> None:
     """Prepare one data set."""
     settings = protocol.datasets[dataset]
     started = time.monotonic()
-    card = prepare(
-        open_source(settings),
-        name=dataset,
-        size=settings.size,
-        channels=settings.channels,
-        split_seed=settings.split_seed,
-        on_bad_image=settings.on_bad_image,
-        folder=data_folder(dataset),
-    )
+    progress = RunProgress(Estimate(protocol, Keys(protocol)), [], f"data {dataset}")
+    with progress.shown():
+        card = prepare(
+            open_source(settings),
+            name=dataset,
+            size=settings.size,
+            channels=settings.channels,
+            split_seed=settings.split_seed,
+            on_bad_image=settings.on_bad_image,
+            folder=data_folder(dataset),
+            on_progress=progress.items,
+        )
     counts = ", ".join(f"{split} {count.samples}" for split, count in card.counts.items())
     left_out = f", {len(card.skipped)} left out" if card.skipped else ""
     print(f"data {dataset}: {counts}{left_out} ({time.monotonic() - started:.1f} s)", flush=True)

@@ -91,9 +91,10 @@ def _finetune(
     compared = prepared.indices("test")[: protocol.reuse.samples]
     before = pooled_features(encoder, prepared, compared, device)
     after = pooled_features(tuned.encoder, prepared, compared, device)
-    blocks = {f"before_{i}": block for i, block in enumerate(before, start=1)}
-    blocks |= {f"after_{i}": block for i, block in enumerate(after, start=1)}
-    np.savez(folder / FEATURES_FILE, ids=prepared.samples["id"].to_numpy(dtype=str)[compared], **blocks)
+    arrays = {f"before_{i}": block for i, block in enumerate(before, start=1)}
+    arrays |= {f"after_{i}": block for i, block in enumerate(after, start=1)}
+    arrays["ids"] = prepared.samples["id"].to_numpy(dtype=str)[compared]
+    np.savez(folder / FEATURES_FILE, allow_pickle=False, **arrays)
 
 
 def _fit_frozen(

@@ -21,7 +21,9 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
         reference = read_predictions(upstream_folder("finetune", cell, everything) / PREDICTIONS_FILE, card)
         rows = []
         for fraction in smaller:
-            predictions = read_predictions(upstream_folder("finetune", cell, fraction) / PREDICTIONS_FILE, card)
+            predictions = read_predictions(
+                upstream_folder("finetune", cell, fraction) / PREDICTIONS_FILE, card
+            )
             distance = ks_distance(predictions.probabilities, reference.probabilities, card.task)
             per_class = dict(zip(names, distance.per_class.tolist(), strict=True))
             rows.append({"fraction": fraction, "mean": distance.mean, "per_class": per_class})

@@ -1,7 +1,9 @@
 """Stage ``reuse``: CKA between the features of the same test images before and after fine-tuning."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +12,12 @@ from bench.progress import OnProgress
 from bench.protocol import Protocol
 from bench.results import FEATURES_FILE, METRICS_FILE, write_json
 from bench.run_cells import run_cells, upstream_folder
-from imssl.cka import permutation_null
+from imssl.cka import Kernel, permutation_null
+from imssl.errors import Diverged
 from imssl.seeds import numpy_generator
+from imssl.settings.analyses import ReuseSettings
 
-KERNELS = ("linear", "rbf")
+KERNELS: tuple[Kernel, ...] = ("linear", "rbf")
 BLOCKS = 4
 
 
@@ -24,20 +28,31 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
         rows = []
         total = len(protocol.label_fractions) * BLOCKS * len(KERNELS)
         for fraction in protocol.label_fractions:
-            with np.load(upstream_folder("finetune", cell, fraction) / FEATURES_FILE, allow_pickle=False) as stored:
+            file = upstream_folder("finetune", cell, fraction) / FEATURES_FILE
+            with np.load(file, allow_pickle=False) as stored:
                 for block in range(1, BLOCKS + 1):
                     for kernel in KERNELS:
-                        result = permutation_null(
-                            stored[f"before_{block}"],
-                            stored[f"after_{block}"],
-                            protocol.reuse.permutations,
-                            numpy_generator(cell.seed, "permutations", block),
-                            kernel=kernel,
-                            bandwidth=protocol.reuse.bandwidth,
-                        )
-                        rows.append({"fraction": fraction, "block": block, "kernel": kernel, **asdict(result)})
+                        similarity = _similarity(stored, block, kernel, protocol.reuse, cell.seed)
+                        rows.append({"fraction": fraction, "block": block, "kernel": kernel, **similarity})
                         on_progress(len(rows), total)
         write_json(folder / METRICS_FILE, rows)
         return "CPU"
 
     run_cells("reuse", dataset, method, protocol, compute)
+
+
+def _similarity(
+    stored: Mapping[str, np.ndarray], block: int, kernel: Kernel, settings: ReuseSettings, seed: int
+) -> dict[str, Any]:
+    try:
+        result = permutation_null(
+            stored[f"before_{block}"],
+            stored[f"after_{block}"],
+            settings.permutations,
+            numpy_generator(seed, "permutations", block),
+            kernel=kernel,
+            bandwidth=settings.bandwidth,
+        )
+    except ValueError as error:  # features that do not vary, or too few test images
+        raise Diverged(f"block {block}: {error}") from None
+    return asdict(result)

@@ -60,7 +60,10 @@ def source(kind: Kind, patients: int, size: int, seed: int) -> Source:
 
     def read(sample: RawSample) -> np.ndarray:
         patient, image = origin[sample.id]
-        anatomy, shot = np.random.default_rng([seed, patient, 1]), np.random.default_rng([seed, patient, 2, image])
+        anatomy, shot = (
+            np.random.default_rng([seed, patient, 1]),
+            np.random.default_rng([seed, patient, 2, image]),
+        )
         pixels = phantom.draw(_Canvas(size), anatomy, shot, sample.labels)
         return (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8)
 
@@ -68,7 +71,7 @@ def source(kind: Kind, patients: int, size: int, seed: int) -> Source:
         origin=f"{kind} phantom",
         task=phantom.task,
         classes=phantom.classes,
-        description=f"SYNTHETIC images that resemble {RESEMBLES[kind]}, made by imssl-bench from seed {seed}.",
+        description=f"SYNTHETIC images that resemble {RESEMBLES[kind]}, drawn from seed {seed}.",
         citation="None: synthetic images, for testing the suite only.",
         licence="MIT, as the suite",
         url="",
@@ -86,7 +89,9 @@ class _Canvas:
         self.y, self.x = np.meshgrid(axis, axis, indexing="ij")
         self.edge = 2.0 / size
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, angle: float = 0.0, soft: float = 1.0) -> np.ndarray:
+    def ellipse(
+        self, x: float, y: float, rx: float, ry: float, angle: float = 0.0, soft: float = 1.0
+    ) -> np.ndarray:
         """1 inside, 0 outside; the edge is ``soft`` pixels wide."""
         cos, sin = np.cos(angle), np.sin(angle)
         u = (self.x - x) * cos + (self.y - y) * sin
@@ -95,10 +100,14 @@ class _Canvas:
         return 1 / (1 + np.exp(np.clip(distance / (self.edge * soft / 2), -30, 30)))
 
     def noise(self, draw: np.random.Generator, waves: int, low: float, high: float) -> np.ndarray:
-        """Smooth noise of about unit variance: random plane waves with ``low`` to ``high`` periods per image."""
+        """Smooth noise of unit variance: plane waves with ``low`` to ``high`` half periods per side."""
         total = np.zeros_like(self.x)
         for _ in range(waves):
-            frequency, direction, phase = draw.uniform(low, high), draw.uniform(0, np.pi), draw.uniform(0, 2 * np.pi)
+            frequency, direction, phase = (
+                draw.uniform(low, high),
+                draw.uniform(0, np.pi),
+                draw.uniform(0, 2 * np.pi),
+            )
             along = self.x * np.cos(direction) + self.y * np.sin(direction)
             total += np.cos(np.pi * frequency * along + phase)
         return total * np.sqrt(2 / waves)

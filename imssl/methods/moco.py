@@ -101,8 +101,7 @@ def _check_queue(settings: MocoSettings, training_set: TrainingSet) -> None:
     longest = int(settings.queue_limit * training_set.images)
     if settings.queue > longest:
         raise UserError(
-            f"queue = {settings.queue} keys, but there are only {training_set.images} training images: a queue "
-            "that outlasts an epoch holds keys of the very image that is the query and calls them negatives.\n"
-            f"Set queue to {longest} or less (or raise queue_limit = {settings.queue_limit:g} if you mean it)."
+            f"queue = {settings.queue} keys, but there are only {training_set.images} training images: a "
+            "queue that outlasts an epoch holds keys of the very image that is the query, as negatives.\n"
+            f"Set queue to {longest} or less, or raise queue_limit = {settings.queue_limit:g} if you mean it."
         )
-

@@ -37,4 +37,6 @@ class MocoMse(Moco):
         """One weighted mean squared error per block."""
         errors = block_mse(query, key, self.settings.block_grids)
         weights = self.settings.block_weights
-        return {f"mse_{i}": w * error for i, (w, error) in enumerate(zip(weights, errors, strict=True), start=1)}
+        return {
+            f"mse_{i}": w * error for i, (w, error) in enumerate(zip(weights, errors, strict=True), start=1)
+        }
