@@ -18,7 +18,7 @@ app = typer.Typer(
         "[bold]dvc repro[/] (or [bold]bench repro[/]) brings every result up to date with it and writes "
         "[bold]reports/leaderboard.html[/]. Run the commands in the project's folder."
     ),
-    epilog="Exit status: 0 done, 1 a stage or a check has failed, 2 a mistake; the message says how to mend it.",
+    epilog="Exit status: 0 done, 1 a check or stage failed, 2 a mistake; the message says how to mend it.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

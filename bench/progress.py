@@ -31,6 +31,8 @@ class RunProgress:
         self.stage_left = {cell: estimate.seconds(cell) for cell in cells if not estimate.is_done(cell)}
         self.stage_total = sum(self.stage_left.values()) or 1.0
         self.title = title
+        self.since: dict[Cell, float] = {}
+        self.shares: dict[Cell, float] = {}
         self.started = self.drawn = time.monotonic()
         self.console = Console(file=sys.stdout, highlight=False)
         self.bars: Progress | None = None
@@ -53,7 +55,7 @@ class RunProgress:
         with Progress(*columns, console=self.console, refresh_per_second=5) as self.bars:
             self.run_bar = self.bars.add_task("whole run", total=self.estimate.total, left="")
             self.stage_bar = self.bars.add_task(self.title, total=self.stage_total, left="")
-            self._update(None, 0.0)
+            self._update()
             yield self
         self.bars = None
 
@@ -61,28 +63,22 @@ class RunProgress:
         """A finished cell was found in the store."""
         self._line(cell, "reused")
 
-    def running(self, cell: Cell) -> OnProgress:
-        """A cell starts; returns what it calls with steps done and steps in all."""
-        started = last = time.monotonic()
-
-        def on_progress(done: int, total: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if done == total or now - last >= 0.1:
-                last = now
-                if done and now - started > 1:
-                    self.stage_left[cell] = (now - started) * total / done
-                self._update(cell, done / total)
-
-        self._update(cell, 0.0)
-        return on_progress
+    def running(self, cell: Cell, done: int, total: int) -> None:
+        """A cell has done so many of its steps."""
+        now = time.monotonic()
+        seconds = now - self.since.setdefault(cell, now)
+        if done and seconds > 1:
+            self.stage_left[cell] = seconds * total / done
+        self.shares[cell] = done / total
+        self._update()
 
     def finished(self, cell: Cell, seconds: float, failure: str | None = None) -> None:
         """A cell has ended."""
         self.estimate.done(cell, seconds)
         self.stage_left.pop(cell, None)
+        self.shares.pop(cell, None)
         self._line(cell, f"{seconds:.1f} s" if failure is None else f"FAILED: {failure}")
-        self._update(None, 0.0)
+        self._update()
 
     def items(self, done: int, total: int) -> None:
         """A stage without cells has done so many of its items."""
@@ -91,24 +87,26 @@ class RunProgress:
             left = (self.drawn - self.started) / done * (total - done)
             self.bars.update(self.stage_bar, total=total, completed=done, left=_left(left))
 
-    def _update(self, cell: Cell | None, share: float) -> None:
+    def _update(self) -> None:
         if self.bars is None:
             return
-        left_of_cell = self.stage_left.get(cell, 0.0) * (1 - share) if cell else 0.0
-        stage_left = sum(s for other, s in self.stage_left.items() if other != cell) + left_of_cell
-        run_left = (
-            self.estimate.seconds_left - sum(self.estimate.seconds(c) for c in self.stage_left) + stage_left
-        )
-        self.stage_total = max(self.stage_total, stage_left)
+        at_once = max(1, len(self.shares))
+        left = sum(s * (1 - self.shares.get(cell, 0.0)) for cell, s in self.stage_left.items())
+        run_left = self.estimate.seconds_left - sum(map(self.estimate.seconds, self.stage_left)) + left
+        self.stage_total = max(self.stage_total, left)
+        running = list(self.shares)
+        title = running[0].title if len(running) == 1 else f"{self.title}, {len(running)} cells at once"
         self.bars.update(
             self.stage_bar,
-            description=cell.title if cell else self.title,
+            description=title if running else self.title,
             total=self.stage_total,
-            completed=self.stage_total - stage_left,
-            left=_left(stage_left),
+            completed=self.stage_total - left,
+            left=_left(left / at_once),
         )
         total = max(self.estimate.total, run_left)
-        self.bars.update(self.run_bar, total=total, completed=total - run_left, left=_left(run_left))
+        self.bars.update(
+            self.run_bar, total=total, completed=total - run_left, left=_left(run_left / at_once)
+        )
 
     def _line(self, cell: Cell, what: str) -> None:
         left = self.estimate.seconds_left

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench import store
 from bench.cells import Cell, Keys, Mode, Stage, cells_of
@@ -12,28 +13,53 @@ from bench.estimate import Estimate
 from bench.progress import OnProgress, RunProgress
 from bench.protocol import Protocol
 from bench.provenance import provenance
-from bench.results import CellRecord, read_record, stage_folder
+from bench.results import read_record, stage_folder
+from bench.workers import DONE, in_this_process, worker_count, workers
 from imssl.errors import Diverged
 
 # Writes a cell's files into a folder and returns the name of the device that computed them.
 Compute = Callable[[Cell, str, Path, OnProgress], str]
 
 
-def run_cells(stage: Stage, dataset: str, method: str, protocol: Protocol, compute: Compute) -> None:
+def run_cells(
+    stage: Stage, dataset: str, method: str, protocol: Protocol, compute: Compute, on_gpu: bool = False
+) -> None:
     """Bring a stage's output folder to what the protocol asks for.
 
     A cell that fails for a documented reason (a diverged loss) is kept as failed: the other cells still run
     and the report shows the hole.
+
+    Args:
+        stage: of the pipeline.
+        dataset: id.
+        method: id.
+        protocol: decides the cells.
+        compute: of one cell.
+        on_gpu: cells on a GPU run one after another in this process.
     """
     keys = Keys(protocol)
     cells = cells_of(stage, dataset, method, protocol)
     progress = RunProgress(Estimate(protocol, keys), cells, f"{stage} {dataset} {method}")
-    with progress.shown():
+    missing = [cell for cell in cells if not store.finished(cell, keys.key(cell))]
+
+    def work(job: int, tell: Callable[[Any], None]) -> tuple[float, str | None]:
+        cell = missing[job]
+        return _compute(cell, keys.key(cell), compute, _told_at_intervals(tell))
+
+    def tell(job: int, told: Any) -> None:
+        progress.running(missing[job], *told)
+
+    count = 1 if on_gpu else worker_count(protocol.hardware.threads, len(missing))
+    jobs = range(len(missing))
+    with workers(count, work) if count > 1 else in_this_process(work, tell) as run, progress.shown():
         for cell in cells:
-            if store.finished(cell, keys.key(cell)):
+            if cell not in missing:
                 progress.reused(cell)
+        for job, kind, told in run(jobs):
+            if kind == DONE:
+                progress.finished(missing[job], *told)
             else:
-                _compute(cell, keys.key(cell), compute, progress)
+                progress.running(missing[job], *(told or (0, 1)))
     output = stage_folder(stage, dataset, method)
     shutil.rmtree(output, ignore_errors=True)
     for cell in cells:
@@ -55,8 +81,8 @@ def upstream_folder(stage: Stage, cell: Cell, fraction: float | None = None) -> 
     return folder
 
 
-def _compute(cell: Cell, key: str, compute: Compute, progress: RunProgress) -> CellRecord:
-    on_progress = progress.running(cell)
+def _compute(cell: Cell, key: str, compute: Compute, on_progress: OnProgress) -> tuple[float, str | None]:
+    """Compute a cell and keep it; its seconds, and why it failed if it did."""
     started, clock = datetime.now(UTC), time.monotonic()
     failure, device = None, "none"
     with store.writing(cell, key) as folder:
@@ -68,6 +94,18 @@ def _compute(cell: Cell, key: str, compute: Compute, progress: RunProgress) -> C
                 file.unlink()
         seconds = time.monotonic() - clock
         origin = provenance(started, seconds, device, f"dvc repro {cell.stage}@{cell.dataset}-{cell.method}")
-        record = store.keep(folder, cell, key, origin, failure)
-    progress.finished(cell, seconds, failure)
-    return record
+        store.keep(folder, cell, key, origin, failure)
+    return seconds, failure
+
+
+def _told_at_intervals(tell: Callable[[Any], None], seconds: float = 0.1) -> OnProgress:
+    last = time.monotonic()
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= seconds:
+            last = now
+            tell((done, total))
+
+    return on_progress

@@ -206,7 +206,7 @@ def _be_the_stage(request: dict, streams: list[int]) -> int:
 def _pass_on(child: int, connection: socket.socket) -> None:
     word = connection.recv(1)
     with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGINT if word == b"I" else signal.SIGKILL)
+        os.killpg(child, signal.SIGINT if word == b"I" else signal.SIGKILL)
 
 
 def _ended(children: dict[int, socket.socket], selector: selectors.BaseSelector) -> list[int]:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.protocol import Protocol, values
+from bench.registry import load_method
 from bench.report.layout import Column, Entry, Row, Table, listed, number, percent
 from bench.report.read import Results
 from bench.report.tidy import evaluation_of
 from bench.statistics import undefined_classes
 from imssl.datasets.prepared import Card
+from imssl.errors import UserError
 from imssl.settings.datasets import PhantomSettings
 
 Facts = list[tuple[str, str]]
@@ -110,7 +112,7 @@ def data_cards(protocol: Protocol, results: Results) -> list[DataCard]:
 
 def protocol_sections(protocol: Protocol) -> list[tuple[str, Facts]]:
     """params.yaml section by section, nested keys joined by dots."""
-    content = values(protocol)
+    content = values(protocol) | {"methods": _method_settings(protocol)}
     sections: list[tuple[str, Facts]] = []
     plain = [(key, _written(value)) for key, value in content.items() if not isinstance(value, dict)]
     sections.append(("run", plain))
@@ -169,7 +171,8 @@ def _unclean(results: Results) -> list[str]:
     unclean = sum(record.provenance.clean is False for record in done)
     if not unclean:
         return []
-    return [f"{unclean:,} of {len(done):,} cells were computed from code with uncommitted changes."]
+    share = "All" if unclean == len(done) else f"{unclean:,} of {len(done):,}"
+    return [f"{share} cells were computed from code with uncommitted changes."]
 
 
 def _data_card(card: Card) -> DataCard:
@@ -214,6 +217,17 @@ def _counts_table(card: Card) -> Table:
     )
     columns = (Column("images"), Column("patients"), *(Column(name) for name in card.classes))
     return Table("Images by split", "Split", columns, rows, "A class's column counts the images with it.")
+
+
+def _method_settings(protocol: Protocol) -> dict[str, Any]:
+    """Hyper-parameters by method, defaults included; as written where they are not allowed."""
+    settings = {}
+    for method, written in protocol.methods.items():
+        try:
+            settings[method] = values(load_method(method, protocol).settings)
+        except UserError:
+            settings[method] = written
+    return settings
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> Facts:

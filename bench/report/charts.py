@@ -83,7 +83,7 @@ def cka_charts(summary: Summary, dataset: str, kernel: str) -> list[Figure]:
     return figures
 
 
-def curve_chart(summary: Summary, dataset: str, quantity: str, title: str) -> Figure | None:
+def curve_chart(summary: Summary, dataset: str, quantity: str, title: str, axis: str) -> Figure | None:
     """A quantity of pretraining by epoch; a method that does not pretrain stays where it starts."""
     curves = summary.curve(dataset, quantity)
     if not curves:
@@ -101,10 +101,10 @@ def curve_chart(summary: Summary, dataset: str, quantity: str, title: str) -> Fi
         alt.Chart(alt.Data(values=records))
         .mark_line(strokeWidth=2, point={"size": 40} if len(records) <= 60 else False)
         .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False)),
-            y=alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False)),
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=6, tickMinStep=1, grid=False)),
+            y=alt.Y("mean:Q", title=axis, scale=alt.Scale(zero=False)),
             **_method_encoding(summary, shape=len(records) <= 60),
-            tooltip=_tooltip("epoch:Q", title),
+            tooltip=_tooltip("epoch:Q", axis),
         )
     )
     name = f"{quantity.replace('_', '-')}-{dataset}"
@@ -235,5 +235,5 @@ def _figure(
     # The page brings one configuration for all charts.
     spec.pop("config", None)
     absent = [method for method in summary.protocol.methods if method not in {r["method"] for r in records}]
-    note = f"Not drawn: {listed(absent)}; the tables say why." if absent else ""
+    note = f"Not drawn, for want of values from every seed: {listed(absent)}." if absent else ""
     return Figure(name, title, words, spec, note)

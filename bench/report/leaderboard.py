@@ -121,18 +121,19 @@ def _dataset_part(summary: Summary, dataset: str) -> DatasetPart:
         ks_class_table=tables.ks_class_table(summary, dataset),
         curves=[
             Curve(
-                charts.curve_chart(summary, dataset, quantity, title),
+                charts.curve_chart(summary, dataset, quantity, title, axis),
                 tables.curve_table(summary, dataset, quantity, title),
             )
-            for quantity, title in _quantities(summary, dataset)
+            for quantity, title, axis in _quantities(summary, dataset)
         ],
         cost_table=tables.cost_table(summary, dataset),
     )
 
 
-def _quantities(summary: Summary, dataset: str) -> list[tuple[str, str]]:
-    """The loss and the kNN score, whatever metric that score is, where they were recorded."""
-    titles = {"loss": "loss"} | {
-        f"knn_{metric}": f"nearest-neighbour {name} on validation" for metric, name in METRIC_NAMES.items()
-    }
-    return [(quantity, title) for quantity, title in titles.items() if summary.curve(dataset, quantity)]
+def _quantities(summary: Summary, dataset: str) -> list[tuple[str, str, str]]:
+    """The loss and the kNN score, whatever metric that score is, where recorded: column, title, axis."""
+    scores = [
+        (f"knn_{metric}", f"nearest-neighbour {name} on validation images", name)
+        for metric, name in METRIC_NAMES.items()
+    ]
+    return [names for names in [("loss", "loss", "loss"), *scores] if summary.curve(dataset, names[0])]

@@ -9,7 +9,7 @@ from bench.cells import Cell, Mode, Stage
 from bench.intervals import Interval
 from bench.protocol import Protocol
 from bench.report.layout import Entry, number, span
-from bench.report.read import Results
+from bench.report.read import Results, State
 from bench.report.tidy import evaluation_of
 from bench.statistics import MEASUREMENT, curve_means, over_seeds, seed_mean_interval, with_best
 from imssl.seeds import derived_seed
@@ -67,7 +67,7 @@ class Summary:
         """A measurement as a cell of a table: mean, interval and spread, or why there is none."""
         mean = self.mean(measurement)
         if mean is None:
-            return self._hole(measurement)
+            return self.hole(measurement)
         row, interval, small = self.measured[measurement], self.intervals.get(measurement), []
         if interval is not None and interval.low is not None:
             small.append(f"[{span(interval.low, interval.high, digits)}]")
@@ -75,9 +75,13 @@ class Summary:
             small.append(span(row["lowest"], row["highest"], digits))
         return Entry(number(mean, digits), tuple(small), best=mark_best and bool(row["best"]))
 
-    def _hole(self, measurement: Measurement) -> Entry:
-        cells = _cells(measurement, self.protocol)
-        states = [(cell.seed, self.results.states[cell]) for cell in cells]
+    def is_complete(self, measurement: Measurement) -> bool:
+        """Whether every cell that a measurement is made of has results."""
+        return all(state.status == "done" for _, state in self._states(measurement))
+
+    def hole(self, measurement: Measurement) -> Entry:
+        """What stands in the place of a measurement that has no mean, and why."""
+        states = self._states(measurement)
         holes = [(seed, state) for seed, state in states if state.status != "done"]
         row = self.measured.get(measurement)
         found = int(row["found"]) if row else 0
@@ -91,6 +95,10 @@ class Summary:
             return Entry(statuses.pop(), (counted,), hole=True, title=title)
         lines = [f"seed {seed} {state.status}" for seed, state in holes]
         return Entry(counted, tuple(lines[:3]), hole=True, title=title)
+
+    def _states(self, measurement: Measurement) -> list[tuple[int, State]]:
+        cells = _cells(measurement, self.protocol)
+        return [(cell.seed, self.results.states[cell]) for cell in cells]
 
 
 def summarise(protocol: Protocol, results: Results) -> Summary:

@@ -169,7 +169,7 @@ def curve_table(summary: Summary, dataset: str, quantity: str, title: str) -> Ta
     points = summary.curve(dataset, quantity)
     epochs = thinned(sorted({epoch for own in points.values() for epoch in own}), EPOCHS_SHOWN)
     rows = [
-        Row(method, tuple(Entry(number(points.get(method, {}).get(epoch))) for epoch in epochs), style)
+        Row(method, tuple(_curve_entry(summary, dataset, method, quantity, epoch) for epoch in epochs), style)
         for method, style in method_styles(list(summary.protocol.methods)).items()
     ]
     return Table(
@@ -190,8 +190,8 @@ def cost_table(summary: Summary, dataset: str) -> Table:
         entries = []
         for name, _, digits in COST_COLUMNS:
             if name == "images_per_second":
-                epochs = speeds.get(method)
-                entries.append(Entry(number(epochs[max(epochs)] if epochs else None, digits)))
+                last = max(speeds.get(method, {0: 0.0}))
+                entries.append(_curve_entry(summary, dataset, method, name, last, digits))
             else:
                 measurement = Measurement(dataset, method, "pretrain", None, None, "", name)
                 entries.append(summary.entry(measurement, digits=digits))
@@ -203,6 +203,16 @@ def cost_table(summary: Summary, dataset: str) -> Table:
         rows=tuple(rows),
         note="Per seed. Peak memory is that of the GPU, or of the whole process on a CPU.",
     )
+
+
+def _curve_entry(
+    summary: Summary, dataset: str, method: str, quantity: str, epoch: int, digits: int = 3
+) -> Entry:
+    mean = summary.curve(dataset, quantity).get(method, {}).get(epoch)
+    measurement = Measurement(dataset, method, "pretrain", None, None, "", quantity)
+    if mean is None and not summary.is_complete(measurement):
+        return summary.hole(measurement)
+    return Entry(number(mean, digits))
 
 
 def _interval_note(summary: Summary, measurements: dict[str, list[Measurement]]) -> str:

@@ -50,7 +50,7 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
             _fit_frozen(encoder, prepared, rows, protocol, device, folder)
         return hardware_name(device)
 
-    run_cells("finetune", dataset, method, protocol, compute)
+    run_cells("finetune", dataset, method, protocol, compute, on_gpu=device.type == "cuda")
 
 
 def labelled_rows(prepared: Prepared, cell: Cell) -> np.ndarray:

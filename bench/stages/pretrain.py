@@ -68,7 +68,7 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
         remove_checkpoint(checkpoint_file(key))
         return hardware_name(device)
 
-    run_cells("pretrain", dataset, method, protocol, compute)
+    run_cells("pretrain", dataset, method, protocol, compute, on_gpu=device.type == "cuda")
     _write_curves(dataset, method, protocol)
 
 

@@ -44,7 +44,7 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
         write_json(folder / METRICS_FILE, metrics)
         return hardware_name(device)
 
-    run_cells("probe", dataset, method, protocol, compute)
+    run_cells("probe", dataset, method, protocol, compute, on_gpu=device.type == "cuda")
 
 
 def block_predictions_file(block: int) -> str:

@@ -12,7 +12,7 @@ class Hardware(Settings):
 
     Attributes:
         device: ``auto`` is the first GPU where there is one, otherwise the CPU.
-        threads: CPU threads of one process.
+        threads: CPU threads of one cell; cells run side by side on the other cores.
         precision: ``bfloat16`` is autocast for the forward passes; weights stay float32.
     """
 
