@@ -165,9 +165,7 @@ def read_table(file: Path, text_columns: tuple[str, ...] = ()) -> pd.DataFrame:
         UserError: it is missing or malformed.
     """
     try:
-        return pd.read_csv(
-            file, dtype=dict.fromkeys(text_columns, str), float_precision="round_trip", keep_default_na=True
-        )
+        return pd.read_csv(file, dtype=dict.fromkeys(text_columns, str))
     except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read ({error}). Restore it with: dvc repro") from None
 

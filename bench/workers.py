@@ -117,7 +117,7 @@ class Workers:
             process = self._processes[connection]
             process.join()
             raise UserError(
-                f"a worker process ended with status {process.exitcode} (-9: killed, often for want of memory). "
+                f"a worker process ended with status {process.exitcode} (-9: killed, perhaps out of memory). "
                 "Finished cells are kept; dvc repro continues from them."
             ) from None
         return kind, told
