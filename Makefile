@@ -1,26 +1,29 @@
-# make repro: set up, run the main job on the embedded default, say where the leaderboard is.
-# make test:  set up, run the tests.
-# Both need git, make and Python 3.11 to 3.13, and the network for the package install only.
+# make repro   set up, run the main job on the embedded default, say where the leaderboard is
+# make test    set up, run the tests
+# make lint    set up, check format, lint and types
+# They need git, make and Python 3.11 to 3.13 (another one than python3: make PYTHON=python3.12 test), and the
+# network for the package install only.
 
-PYTHON ?= $(firstword $(foreach v,3.12 3.13 3.11,$(if $(shell python$(v) -c 'print(1)' 2>/dev/null),python$(v))) python3)
 VENV := .venv
 BIN := $(VENV)/bin
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo $(p))))
 
-.PHONY: repro test setup lock lint
-.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint lock
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -3
+	@sed -n '1,5s/^# //p' Makefile
 
 setup: $(VENV)/.installed
 
-# Only hashes decide what is installed; the lock names no index. The suite itself is installed in place.
+# Hashes decide what is installed; the lock names no index. The suite itself is installed in place.
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 setup")'
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found; install one, or name it: make PYTHON=... setup"; exit 2; }
+	@echo "Setting up $(VENV) with $(PYTHON): some 5 GB of libraries, a few minutes, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@touch $@
 
 repro: setup
 	$(BIN)/bench repro
