@@ -5,12 +5,16 @@ a process that has imported them already and forks a fresh child for each stage 
 that is not possible, or IMSSL_BENCH_WARM_START=0, it runs here. The results are the same.
 """
 
+import ctypes
 import os
+import signal
 import sys
 
 
 def main() -> int:
     """Run the stage named by the command line; the exit status is the stage's."""
+    if sys.platform == "linux":
+        _end_with_parent()
     if os.environ.get("IMSSL_BENCH_WARM_START", "1") != "0" and sys.platform == "linux":
         from bench.warm_start import run_warm
 
@@ -20,6 +24,12 @@ def main() -> int:
     from bench.run_stage import run_stage
 
     return run_stage(sys.argv[1:])
+
+
+def _end_with_parent() -> None:
+    """Get SIGTERM when the parent dies: a killed ``dvc repro`` must not leave a stage running unseen."""
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ def remove_checkpoint(path: Path) -> None:
     """Delete the checkpoint of a run that is finished, and the one before it."""
     for candidate in (path, _previous(path), path.with_suffix(".partial")):
         candidate.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
 
 
 def _previous(path: Path) -> Path:
