@@ -85,7 +85,7 @@ class Keys:
         self.protocol = protocol
         self._keys: dict[Cell, str] = {}
         self._method_contents: dict[str, dict[str, Any]] = {}
-        self._data_contents: dict[str, dict[str, str]] = {}
+        self._data_contents: dict[str, dict[str, Any]] = {}
 
     def key(self, cell: Cell) -> str:
         """The cell's key.
@@ -145,7 +145,10 @@ class Keys:
             }
         return self._method_contents[method]
 
-    def _data(self, dataset: str) -> dict[str, str]:
+    def _data(self, dataset: str) -> dict[str, Any]:
         if dataset not in self._data_contents:
-            self._data_contents[dataset] = read_card(data_folder(dataset)).checksums
+            # What a number can depend on beside the files: how labels are judged and images normalised.
+            used = {"checksums", "task", "classes", "primary_metric", "channel_mean", "channel_std"}
+            card = read_card(data_folder(dataset))
+            self._data_contents[dataset] = card.model_dump(mode="json", include=used)
         return self._data_contents[dataset]

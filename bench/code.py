@@ -30,7 +30,7 @@ def stage_fingerprint(stage: str) -> Fingerprint:
 
 def method_fingerprint(method: str, protocol: Protocol) -> Fingerprint:
     """SHA-256 of a method's file and of every module of imssl that it can import, by path."""
-    return _fingerprint(method_file(method, protocol))
+    return _fingerprint(method_file(method, protocol), IMSSL / "methods" / "__init__.py")
 
 
 def digest(fingerprint: Fingerprint) -> str:
@@ -39,30 +39,37 @@ def digest(fingerprint: Fingerprint) -> str:
 
 
 @cache
-def _fingerprint(entry: Path) -> Fingerprint:
+def _fingerprint(*entries: Path) -> Fingerprint:
     found: dict[Path, str] = {}
-    waiting = [entry]
+    waiting = list(entries)
     while waiting:
         file = waiting.pop()
         if file not in found:
             content = file.read_bytes()
             found[file] = hashlib.sha256(content).hexdigest()
-            waiting.extend(_imported_files(content, str(file)))
+            modules = _imported_modules(content, file)
+            waiting.extend(imported for module in modules for imported in _files_of(module))
     top = IMSSL.parent
     return {file.relative_to(top).as_posix(): sha for file, sha in sorted(found.items())}
 
 
-def _imported_files(content: bytes, name: str) -> list[Path]:
-    files = []
-    for node in ast.walk(ast.parse(content, name)):
+@cache
+def _imported_modules(content: bytes, importer: Path) -> list[str]:
+    modules = []
+    for node in ast.walk(ast.parse(content, str(importer))):
         if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        files += [file for module in modules for file in _files_of(module)]
-    return files
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, importer)
+            modules += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return modules
+
+
+def _absolute(node: ast.ImportFrom, importer: Path) -> str:
+    """The module that a ``from ... import`` names, relative or not."""
+    named = [node.module] if node.module else []
+    above = importer.relative_to(IMSSL.parent).parts[: -node.level] if node.level else ()
+    return ".".join([*above, *named])
 
 
 def _files_of(module: str) -> list[Path]:

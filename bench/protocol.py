@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
 
+from bench.params import ID_PATTERN, PARAMS, explain, read_params
 from imssl.errors import UserError
 from imssl.settings.analyses import ReuseSettings
 from imssl.settings.augmentation import Augmentation
@@ -21,12 +19,12 @@ from imssl.settings.hardware import Hardware
 from imssl.settings.pretraining import PretrainSettings
 from imssl.settings.probing import LinearSettings
 
-PARAMS = Path("params.yaml")
-
-# Ids become folder names, stage names and anchors of the report.
-Id = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=40)]
+Id = Annotated[str, Field(pattern=ID_PATTERN, max_length=40)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+# Fingerprints of the code lie there, beside the data sets' folders.
+RESERVED = "code"
 
 
 class ReportSettings(Settings):
@@ -82,16 +80,20 @@ class Protocol(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Protocol":
+        # Each message begins with the key to mend, which explain() looks up.
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: {self.seeds} names a seed twice")
+            raise ValueError(f"seeds is {self.seeds}; give each seed once")
         if sorted(set(self.label_fractions)) != self.label_fractions or self.label_fractions[-1] != 1:
             raise ValueError(
-                f"label_fractions: {self.label_fractions} must ascend and end with 1.0, the reference of KS"
+                f"label_fractions is {self.label_fractions}; it must ascend and end with 1.0, "
+                "which KS is measured against"
             )
         if self.report.baseline not in self.methods:
             raise ValueError(
-                f"report.baseline: {self.report.baseline} is not among the methods {list(self.methods)}"
+                f"report.baseline is {self.report.baseline}; the methods are: {', '.join(self.methods)}"
             )
+        if RESERVED in self.datasets:
+            raise ValueError(f"datasets.{RESERVED} needs another name; results/{RESERVED} is taken")
         _check_stage_names(list(self.datasets), list(self.methods))
         return self
 
@@ -120,86 +122,18 @@ def read_protocol(path: Path = PARAMS) -> Protocol:
         raise UserError(explain(error, content, str(path))) from None
 
 
-def read_params(path: Path = PARAMS) -> CommentedMap:
-    """params.yaml as written, comments included.
-
-    Raises:
-        UserError: the file is missing or is not a YAML mapping.
-    """
-    try:
-        content = YAML().load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} not found. Run this in the project's folder, or write it with: bench profile use demo"
-        ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable YAML: {error}") from None
-    if not isinstance(content, CommentedMap):
-        raise UserError(
-            f"{path} must hold sections such as datasets: and methods:, but holds {type(content).__name__}."
-        )
-    return content
-
-
-def explain(
-    error: ValidationError, content: CommentedMap, file: str, prefix: tuple[str | int, ...] = ()
-) -> str:
-    """Each refused value of a validation error on a line: file, line, key, value, what is allowed."""
-    lines = []
-    for problem in error.errors():
-        place = prefix + tuple(part for part in problem["loc"] if _names_a_key(content, prefix, part))
-        line, key = _line(content, place), ".".join(str(part) for part in place)
-        where = f"{file}, line {line}" if line else file
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "is not a known key here; remove it or mend its spelling"
-        elif problem["type"] == "missing":
-            message = "is missing"
-        elif problem["type"] != "value_error":
-            given = problem["input"]
-            shown = json.dumps(given, default=str) if not isinstance(given, dict) else "a mapping"
-            message = f"is {shown[:80]}; {message[0].lower()}{message[1:]}"
-        lines.append(f"{where}: {key + ' ' if key else ''}{message}.")
-    return "\n".join(lines)
-
-
-def _names_a_key(content: Any, prefix: tuple[str | int, ...], part: str | int) -> bool:
-    # Pydantic puts the chosen member of a union ("phantom") and "[key]" into the location; neither is a key.
-    return part not in {"phantom", "medmnist", "nih", "idc", "eyepacs", "[key]"} or _contains(
-        content, prefix, part
-    )
-
-
-def _contains(content: Any, prefix: tuple[str | int, ...], part: str | int) -> bool:
-    for step in prefix:
-        content = content[step]
-    return isinstance(content, dict) and part in content
-
-
-def _line(content: Any, place: tuple[str | int, ...]) -> int | None:
-    line = None
-    for part in place:
-        if isinstance(content, CommentedMap) and part in content:
-            line = content.lc.key(part)[0] + 1
-        elif isinstance(content, CommentedSeq) and isinstance(part, int) and part < len(content):
-            line = content.lc.item(part)[0] + 1
-        else:
-            break
-        content = content[part]
-    return line
-
-
 def _check_stage_names(datasets: list[str], methods: list[str]) -> None:
     # DVC names a matrix stage "<data set>-<method>" and silently merges two that come out alike.
     names: dict[str, tuple[str, str]] = {}
-    for pair in itertools.product(datasets, methods):
-        name = "-".join(pair)
+    for dataset, method in itertools.product(datasets, methods):
+        name = f"{dataset}-{method}"
         if name in names:
+            other_dataset, other_method = names[name]
             raise ValueError(
-                f"data set {names[name][0]} with method {names[name][1]}, and {pair[0]} with {pair[1]}, "
+                f"datasets.{dataset} with method {method}, and {other_dataset} with method {other_method}, "
                 f"would both be the stage {name}; rename one of them"
             )
-        names[name] = pair
+        names[name] = (dataset, method)
 
 
 def values(settings: BaseModel) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 import imssl
-from bench.protocol import PARAMS, Protocol, explain, read_params
+from bench.params import PARAMS, explain, line_of, read_params
+from bench.protocol import Protocol, values
 from imssl.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ def method_file(method: str, protocol: Protocol) -> Path:
         UserError: there is no such file.
     """
     name = protocol.methods[method].get(FILE_KEY, method.replace("-", "_") + ".py")
-    file = METHODS_FOLDER / Path(str(name)).name
-    if str(name) != file.name or not name.endswith(".py") or not file.is_file():
-        available = ", ".join(sorted(path.name for path in METHODS_FOLDER.glob("[!_]*.py")))
+    available = sorted(path.name for path in METHODS_FOLDER.glob("[!_]*.py"))
+    if name not in available:
         raise UserError(
-            f"{PARAMS}: methods.{method}: there is no file imssl/methods/{name}. There are: {available}. "
+            f"{line_of(('methods', method, FILE_KEY))}: methods.{method}: there is no file "
+            f"imssl/methods/{name}. There are: {', '.join(available)}. "
             f"Name the method after one of them, or give it the key {FILE_KEY}."
         )
-    return file
+    return METHODS_FOLDER / name
 
 
 def load_method(method: str, protocol: Protocol) -> Registered:
@@ -70,7 +71,8 @@ def load_method(method: str, protocol: Protocol) -> Registered:
     try:
         settings = method_class.settings_class.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
-        raise UserError(explain(error, read_params(), str(PARAMS), prefix=("methods", method))) from None
+        content = read_params() if PARAMS.exists() else {}
+        raise UserError(explain(error, content, str(PARAMS), prefix=("methods", method))) from None
     return Registered(method, file, method_class, settings)
 
 
@@ -101,6 +103,4 @@ def check_methods(protocol: Protocol) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: as :func:`load_method`.
     """
-    return {
-        method: load_method(method, protocol).settings.model_dump(mode="json") for method in protocol.methods
-    }
+    return {method: values(load_method(method, protocol).settings) for method in protocol.methods}

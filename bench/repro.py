@@ -24,6 +24,7 @@ def run_dvc_repro(arguments: list[str]) -> int:
     status = subprocess.run(
         [sys.executable, "-m", "dvc", "repro", *arguments], env=environment, check=False
     ).returncode
+    status = status if status >= 0 else 128 - status  # as a shell says that a signal ended it
     leaderboard = REPORTS / "leaderboard.html"
     if status == 0 and leaderboard.is_file():
         synthetic = all(dataset.source == "phantom" for dataset in protocol.datasets.values())

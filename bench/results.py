@@ -165,7 +165,13 @@ def read_table(file: Path, text_columns: tuple[str, ...] = ()) -> pd.DataFrame:
         UserError: it is missing or malformed.
     """
     try:
-        return pd.read_csv(file, dtype=dict.fromkeys(text_columns, str))
+        # Only an empty cell is a missing value: a patient may be called "NA" or "null".
+        return pd.read_csv(
+            file,
+            dtype=dict.fromkeys(text_columns, str),
+            keep_default_na=False,
+            na_values=[""],
+        )
     except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read ({error}). Restore it with: dvc repro") from None
 

@@ -34,6 +34,9 @@ def run_stage(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
+    except OSError as error:  # a read-only folder, a full disk: the message names the file
+        print(f"error: {error}. Finished cells are kept; dvc repro continues.", file=sys.stderr, flush=True)
+        return 2
     except KeyboardInterrupt:
         print("stopped; finished cells are kept, dvc repro continues from them", file=sys.stderr, flush=True)
         return 130

@@ -42,7 +42,21 @@ HEAVY = (
     "altair",
 )
 # Libraries read these when they are imported, so a server serves only clients that agree on them.
-READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "KMP_", "TORCH", "PYTORCH", "CUDA", "LD_", "PYTHON")
+READ_AT_IMPORT = (
+    "OMP_",
+    "OPENBLAS_",
+    "MKL_",
+    "KMP_",
+    "TORCH",
+    "PYTORCH",
+    "CUDA",
+    "LD_",
+    "LC_",
+    "LANG",
+    "PYTHON",
+)
+# Longer addresses of Unix sockets are refused by the system.
+ADDRESS_BYTES = 100
 
 
 def run_warm(arguments: list[str]) -> int | None:
@@ -55,32 +69,54 @@ def run_warm(arguments: list[str]) -> int | None:
     if connection is None:
         return None
     with connection:
-        request = {"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
+        request = {
+            "arguments": arguments,
+            "folder": str(Path.cwd()),
+            "environment": dict(os.environ),
+            "path": sys.path,
+        }
         payload = json.dumps(request).encode()
-        socket.send_fds(connection, [len(payload).to_bytes(8)], [0, 1, 2])
-        connection.sendall(payload)
+        try:
+            socket.send_fds(connection, [len(payload).to_bytes(8)], [0, 1, 2])
+            connection.sendall(payload)
+        except OSError:
+            return None
         return _wait_for_status(connection)
 
 
-def _wait_for_status(connection: socket.socket) -> int:
+def _wait_for_status(connection: socket.socket) -> int | None:
+    interrupted = False
     while True:
         try:
             answer = connection.recv(16)
         except KeyboardInterrupt:
-            connection.sendall(b"I")
+            interrupted = True
+            with contextlib.suppress(OSError):
+                connection.sendall(b"I")
             continue
-        # A child that was killed cannot answer; 137 is what a shell says of SIGKILL.
+        except ConnectionResetError:
+            # The server ended with our request unread: no stage has begun.
+            return 130 if interrupted else None
+        # A server that was killed cannot answer; 137 is what a shell says of SIGKILL.
         return int(answer.decode()) if answer else 137
 
 
 def _address() -> Path:
     folder = Path(tempfile.gettempdir()) / f"imssl-bench-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+    owned = folder.lstat()
+    if owned.st_uid != os.getuid() or owned.st_mode & 0o077:
         raise PermissionError(f"{folder} is open to others")
     settings = sorted((k, v) for k, v in os.environ.items() if k.startswith(READ_AT_IMPORT))
-    identity = json.dumps([sys.executable, sys.prefix, str(Path(__file__).resolve()), settings])
-    return folder / (hashlib.sha256(identity.encode()).hexdigest()[:16] + ".sock")
+    this = Path(__file__).resolve()
+    # Containers that share a temporary folder see other files under the same names.
+    mounts = os.readlink("/proc/self/ns/mnt")
+    code = this.read_text(encoding="utf-8")
+    identity = json.dumps([sys.executable, sys.prefix, str(this), code, settings, mounts])
+    address = folder / (hashlib.sha256(identity.encode()).hexdigest()[:16] + ".sock")
+    if len(os.fsencode(address)) > ADDRESS_BYTES:
+        raise OSError(f"{address} is too long for a socket")
+    return address
 
 
 def _connect(address: Path) -> socket.socket | None:
@@ -115,7 +151,7 @@ def _start(address: Path) -> socket.socket | None:
     return None
 
 
-def serve(address: Path) -> None:
+def serve(address: Path, idle_seconds: float = IDLE_SECONDS) -> None:
     """Import the heavy libraries, then fork a child per request until nothing has come for a while."""
     for module in HEAVY:
         importlib.import_module(module)
@@ -131,7 +167,7 @@ def serve(address: Path) -> None:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(wake_read, selectors.EVENT_READ)
         while True:
-            events = selector.select(IDLE_SECONDS)
+            events = selector.select(idle_seconds)
             if not events and not children:
                 address.unlink(missing_ok=True)
                 return
@@ -152,13 +188,19 @@ def serve(address: Path) -> None:
 
 
 def _fork(connection: socket.socket, listener: socket.socket) -> int | None:
+    streams: list[int] = []
     try:
         size, streams, _, _ = socket.recv_fds(connection, 8, 3)
         payload = b""
         while len(payload) < int.from_bytes(size):
-            payload += connection.recv(65536)
+            part = connection.recv(65536)
+            if not part:
+                raise ConnectionError("the client went away")
+            payload += part
         request = json.loads(payload)
     except (OSError, ValueError):
+        for stream in streams:
+            os.close(stream)
         connection.close()
         return None
     child = os.fork()
@@ -189,6 +231,9 @@ def _be_the_stage(request: dict, streams: list[int]) -> int:
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
+    sys.path[:] = request["path"]
+    importlib.invalidate_caches()
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     sys.argv = ["bench.stage", *request["arguments"]]
     for module in [name for name in sys.modules if name.partition(".")[0] in ("bench", "imssl")]:
         del sys.modules[module]
@@ -204,7 +249,10 @@ def _be_the_stage(request: dict, streams: list[int]) -> int:
 
 
 def _pass_on(child: int, connection: socket.socket) -> None:
-    word = connection.recv(1)
+    try:
+        word = connection.recv(1)
+    except ConnectionError:
+        word = b""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGINT if word == b"I" else signal.SIGKILL)
 

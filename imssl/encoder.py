@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
@@ -79,9 +80,9 @@ class Encoder(nn.Module):
         """Features of normalised images (B, C, H, W), float32."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         block1 = self.layer1(x)
-        block2 = self.layer2(block1)
-        block3 = self.layer3(block2)
-        return Features((block1, block2, block3, self.layer4(block3)))
+        block2 = _strided(self.layer2, block1)
+        block3 = _strided(self.layer3, block2)
+        return Features((block1, block2, block3, _strided(self.layer4, block3)))
 
 
 def new_encoder(settings: EncoderSettings, channels: int, seed: int) -> Encoder:
@@ -107,6 +108,15 @@ def _layer(
     first = block(inputs, width, stride, downsample, norm_layer=SplitBatchNorm2d)
     rest = [block(outputs, width, norm_layer=SplitBatchNorm2d) for _ in range(depth - 1)]
     return nn.Sequential(first, *rest)
+
+
+def _strided(layer: nn.Module, maps: Tensor) -> Tensor:
+    # In bfloat16 on the CPU, the weight gradient of a strided convolution on 1x1 maps is left as the memory
+    # happened to be (oneDNN in torch 2.15; images of up to 16 pixels come to that).
+    if maps.shape[-1] > 1:
+        return layer(maps)
+    with torch.autocast(maps.device.type, enabled=False):
+        return layer(maps.float())
 
 
 def _initialise(encoder: nn.Module) -> None:

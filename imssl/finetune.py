@@ -171,11 +171,11 @@ def _evaluation(
     steps_per_epoch: int,
 ) -> dict[str, float | None]:
     training_loss = float(torch.stack(running).mean())
-    if not np.isfinite(training_loss):
-        raise Diverged(f"the fine-tuning loss is not finite by step {step + 1}")
     rows = prepared.indices("val")
     labels = prepared.labels()[rows]
     logits = _logits(model, prepared, rows, device)
+    if not np.isfinite(training_loss) or not logits.isfinite().all():
+        raise Diverged(f"the fine-tuning loss or the logits are not finite by step {step + 1}")
     card = prepared.card
     probabilities = to_probabilities(logits, card.task)
     return {

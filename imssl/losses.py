@@ -1,6 +1,7 @@
 """The loss terms that methods share, as functions of tensors."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,10 @@ def contrastive_logits(query: Tensor, positive: Tensor, negatives: Tensor, tempe
     Returns:
         (B, 1 + K).
     """
-    similar = (query * positive).sum(dim=1, keepdim=True)
-    return torch.cat([similar, query @ negatives.T], dim=1) / temperature
+    with _in_float32(query):
+        query, positive, negatives = query.float(), positive.float(), negatives.float()
+        similar = (query * positive).sum(dim=1, keepdim=True)
+        return torch.cat([similar, query @ negatives.T], dim=1) / temperature
 
 
 def info_nce(logits: Tensor) -> Tensor:
@@ -72,8 +75,9 @@ def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         (D, D); entry (i, j) correlates feature i of the first with feature j of the second.
     """
-    first, second = (_standardised(z.float()) for z in (first, second))
-    return first.T @ second / len(first)
+    with _in_float32(first):
+        first, second = (_standardised(z.float()) for z in (first, second))
+        return first.T @ second / len(first)
 
 
 def barlow_twins(first: Tensor, second: Tensor, on_diagonal: float, off_diagonal: float) -> Tensor:
@@ -92,6 +96,11 @@ def barlow_twins(first: Tensor, second: Tensor, on_diagonal: float, off_diagonal
     diagonal = correlation.diagonal()
     redundancy = correlation.square().sum() - diagonal.square().sum()
     return on_diagonal * (diagonal - 1).square().sum() + off_diagonal * redundancy
+
+
+def _in_float32(tensor: Tensor) -> AbstractContextManager[object]:
+    # Autocast would round the factors of a matrix product to bfloat16, even of float32 tensors.
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def _standardised(z: Tensor, epsilon: float = 1e-5) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 
 from imssl.datasets.prepared import Prepared
 from imssl.encoder import Encoder
+from imssl.errors import Diverged
 from imssl.features import feature_spread, pooled_features
 from imssl.knn import knn_probabilities
 from imssl.metrics import scores
@@ -35,6 +36,8 @@ class Monitor:
         card, labels = self.prepared.card, self.prepared.labels()
         bank = pooled_features(encoder, self.prepared, self.bank, self.device)[-1]
         queries = pooled_features(encoder, self.prepared, self.queries, self.device)
+        if not all(np.isfinite(block).all() for block in (bank, *queries)):
+            raise Diverged("the encoder's features are not finite")
         probabilities = knn_probabilities(
             bank,
             labels[self.bank],

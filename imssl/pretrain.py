@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from imssl.batch_norm import set_batch_norm_splits
 from imssl.checkpoint import State, load_checkpoint, save_checkpoint
 from imssl.datasets.prepared import Prepared
 from imssl.device import autocast, on_device, peak_memory_mib
@@ -117,6 +118,7 @@ def pretrain(
     training.restore(load_checkpoint(checkpoint, run), recipe.device)
     _train(training, images, recipe, monitor, steps_per_epoch, on_progress,
            save=lambda: save_checkpoint(checkpoint, training.state(), run))  # fmt: skip
+    set_batch_norm_splits(encoder, 1)
     return Pretrained(
         encoder=encoder.eval(),
         history=training.history,
@@ -143,6 +145,7 @@ class Training:
         self.seconds = 0.0
         self.history: list[dict[str, float | None]] = []
         self.epoch_sums: dict[str, Tensor] = {}
+        self.epoch_counts: dict[str, int] = {}
 
     def state(self) -> State:
         """Everything as tensors, numbers and containers of these."""
@@ -153,6 +156,7 @@ class Training:
             "seconds": self.seconds,
             "history": self.history,
             "epoch_sums": self.epoch_sums,
+            "epoch_counts": self.epoch_counts,
         }
 
     def restore(self, state: State | None, device: torch.device) -> None:
@@ -167,12 +171,14 @@ class Training:
             state["history"],
         )
         self.epoch_sums = {name: total.to(device) for name, total in state["epoch_sums"].items()}
+        self.epoch_counts = dict(state["epoch_counts"])
 
     def take_step(self, batch: Batch, precision: str) -> None:
         """One step of the optimiser on the sum of the method's terms."""
         factor = self.method.learning_rate_factor(self.optimisation, batch.progress)
         for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = learning_rate * factor
+        self.method.logged = {}
         with autocast(batch.images.device, precision):
             terms = self.method.losses(batch)
         loss = torch.stack([term.float() for term in terms.values()]).sum()
@@ -181,8 +187,9 @@ class Training:
         self.optimizer.step()
         self.method.after_step(batch)
         self.step += 1
-        for name, value in {"loss": loss, **terms, **self.method.logged}.items():
+        for name, value in {**terms, **self.method.logged, "loss": loss}.items():
             self.epoch_sums[name] = self.epoch_sums.get(name, 0.0) + value.detach().double()
+            self.epoch_counts[name] = self.epoch_counts.get(name, 0) + 1
 
     def check_finite(self) -> None:
         """Raise Diverged where a term of this epoch is NaN or infinite."""
@@ -218,6 +225,9 @@ def _train(
         _end_epoch(training, epoch, recipe.settings, monitor)
         now = time.perf_counter()
         training.seconds, clock = training.seconds + now - clock, now
+        if now - last_saved > CHECKPOINT_SECONDS:
+            save()
+            last_saved = now
 
 
 def _batch(training: Training, images: Tensor, recipe: Recipe) -> Batch:
@@ -235,12 +245,11 @@ def _batch(training: Training, images: Tensor, recipe: Recipe) -> Batch:
 def _end_epoch(training: Training, epoch: int, settings: PretrainSettings, monitor: Monitor) -> None:
     training.check_finite()
     training.method.after_epoch(epoch)
-    steps = training.steps // settings.epochs
     row: dict[str, float | None] = {"epoch": epoch + 1}
-    row |= {name: float(total) / steps for name, total in training.epoch_sums.items()}
+    row |= {name: float(total) / training.epoch_counts[name] for name, total in training.epoch_sums.items()}
     row["learning_rate"] = training.optimizer.param_groups[0]["lr"]
     row["images_per_second"] = training.step * settings.batch_size / training.seconds
     if epoch + 1 == settings.epochs or (epoch + 1) % settings.monitor_every == 0:
         row |= monitor.scores(training.method.encoder)
     training.history.append(row)
-    training.epoch_sums = {}
+    training.epoch_sums, training.epoch_counts = {}, {}

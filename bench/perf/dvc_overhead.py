@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from ruamel.yaml import YAML
 
-from bench.protocol import PARAMS
+from bench.params import PARAMS
 from imssl.errors import UserError
 
 

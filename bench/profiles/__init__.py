@@ -1,11 +1,13 @@
 """Profiles: ready-made protocols, each a commented YAML file in this folder."""
 
+import json
 import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.protocol import PARAMS, read_params, read_protocol
+from bench.params import PARAMS
+from bench.protocol import read_protocol
 from bench.results import write_text
 from imssl.errors import UserError
 
@@ -61,8 +63,9 @@ def use_profile(name: str, data_dir: Path | None, force: bool) -> str:
     text, notes = profile.text, []
     for place in places:
         path = find_data(place, data_dir or Path())
-        text = text.replace(f"{{{place}}}", path)
-        notes.append(f"  {place}: {path}")
+        # Quoted, or a folder named "a: b", "x #1" or "2017" would be read as something else.
+        text = text.replace(f"{{{place}}}", "null" if path is None else json.dumps(path, ensure_ascii=False))
+        notes.append(f"  {place}: {path or 'none found'}")
     if not force:
         _refuse_to_lose_edits(text)
     write_text(PARAMS, text)
@@ -70,10 +73,11 @@ def use_profile(name: str, data_dir: Path | None, force: bool) -> str:
     return "\n".join([f"params.yaml is now profile {name}.", *notes, "Run it with: dvc repro"])
 
 
-def find_data(place: str, folder: Path) -> str:
+def find_data(place: str, folder: Path) -> str | None:
     """Where below a folder a source lies: the first folder or zip whose content looks right.
 
-    Where there is none, the path at which it is expected, so that the data stage can say what to put there.
+    Where there is none, the path at which it is expected, so that the data stage can say what to put there;
+    None for a split file, which may be missing.
 
     Raises:
         UserError: the folder does not exist.
@@ -85,7 +89,7 @@ def find_data(place: str, folder: Path) -> str:
     candidates = [folder, *sorted(folder.iterdir())]
     if place == "idc_split":
         found = [path for path in candidates if path.suffix == ".csv" and "histopath" in path.name.lower()]
-        return found[0].as_posix() if found else "null"
+        return found[0].as_posix() if found else None
     looks_right = {"nih": _is_nih, "idc": _is_idc, "eyepacs": _is_eyepacs}[place]
     expected = {"nih": "nih-chestxray14", "idc": "breast-histopathology-images", "eyepacs": "eyepacs"}[place]
     found = [path for path in candidates if looks_right(path)]
@@ -105,7 +109,17 @@ def _is_eyepacs(path: Path) -> bool:
 
 
 def _names(path: Path, depth: int = 1) -> list[str]:
-    """Some names in a zip or folder; of a deep folder, the first branch is enough to know it by."""
+    """Some names in a zip or folder; of a deep folder, the first branch is enough to know it by.
+
+    What cannot be read, such as another user's folder or a torn zip, has no names.
+    """
+    try:
+        return _readable_names(path, depth)
+    except (OSError, zipfile.BadZipFile):
+        return []
+
+
+def _readable_names(path: Path, depth: int) -> list[str]:
     if path.is_dir():
         names = []
         for child in sorted(path.iterdir()):
@@ -122,23 +136,19 @@ def _names(path: Path, depth: int = 1) -> list[str]:
 
 
 def _refuse_to_lose_edits(text: str) -> None:
-    if not PARAMS.exists() or PARAMS.read_text(encoding="utf-8") == text:
+    if not PARAMS.exists():
         return
-    written = str(read_params().get("profile", ""))
-    pristine = [profile.text for profile in profiles() if profile.name == written]
-    current = PARAMS.read_text(encoding="utf-8")
-    if not pristine or not _same_but_places(pristine[0], current):
+    current = PARAMS.read_text(encoding="utf-8", errors="replace")
+    if current != text and not any(_same_but_places(profile.text, current) for profile in profiles()):
         raise UserError(
-            f"{PARAMS} is not as profile {written or '(none)'} wrote it, and the changes would be lost. "
+            f"{PARAMS} is not as a profile wrote it, and your changes would be lost. "
             f"Keep a copy and add --force."
         )
 
 
 def _same_but_places(template: str, text: str) -> bool:
-    pattern = "".join(
-        r"[^\n]*" if PLACE.fullmatch(part) else re.escape(part)
-        for part in re.split(r"(\{[a-z_]+\})", template)
-    )
+    parts = re.split(r"(\{[a-z_]+\})", template)
+    pattern = "".join(r"[^\n]*" if PLACE.fullmatch(part) else re.escape(part) for part in parts)
     return re.fullmatch(pattern, text) is not None
 
 

@@ -1,0 +1,241 @@
+"""The whole pipeline by DVC itself, in a copy of the project with a protocol that runs in seconds."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.results import CELL_FILE, read_record
+from bench.store import file_checksums
+
+ROOT = Path(bench.__file__).parents[1]
+TRAINED = ("pretrain", "finetune", "probe", "reuse", "ks")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("git") is None, reason="needs git"),
+    pytest.mark.skipif(
+        not (ROOT / "dvc.yaml").exists(), reason="needs the project's folder, not only the package"
+    ),
+]
+
+
+@dataclass
+class Project:
+    """A copy of the project in which Python finds the copy's own modules."""
+
+    folder: Path
+    temporary: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return os.environ | {"PATH": path, "PYTHONPATH": str(self.folder), "TMPDIR": str(self.temporary)}
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def repro(self) -> tuple[set[str], str]:
+        """The stages that ran, and what was printed."""
+        ended = self.run(sys.executable, "-m", "dvc", "repro")
+        assert ended.returncode == 0, ended.stdout[-5000:]
+        return set(re.findall(r"^Running stage '(.+)':", ended.stdout, re.MULTILINE)), ended.stdout
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.folder / name).read_text()
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {name}"
+        (self.folder / name).write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """One data set and method of everything; the tests run in order, each on what the one before left."""
+    folder = tmp_path_factory.mktemp("pipeline") / "project"
+    folder.mkdir()
+    for name in ("bench", "imssl"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+    tiny = (Path(__file__).parent / "tiny.yaml").read_text()
+    (folder / "params.yaml").write_text(tiny)
+    project = Project(folder, Path(tempfile.mkdtemp(prefix="ib", dir="/tmp")))
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
+    assert project.run("git", "init", "--quiet").returncode == 0
+    assert project.run("git", "add", "--all").returncode == 0
+    assert project.run(*git, "commit", "--quiet", "--message", "first").returncode == 0
+    yield project
+    for server in warm_servers(project):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
+    shutil.rmtree(project.temporary)
+
+
+def warm_servers(project: Project) -> list[int]:
+    """Processes whose command line names this project's temporary folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(project.temporary).encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def stages(methods: tuple[str, ...], names: tuple[str, ...] = TRAINED) -> set[str]:
+    return {
+        f"{stage}@{dataset}-{method}"
+        for stage in names
+        for dataset in ("chest", "fundus")
+        for method in methods
+    }
+
+
+def whole(folder: Path) -> int:
+    """Number of cells below a folder, each of which must be as it was finished."""
+    records = list(folder.rglob(CELL_FILE))
+    for file in records:
+        record = read_record(file.parent)
+        assert record is not None
+        assert file_checksums(file.parent) == record.files, file
+    return len(records)
+
+
+def test_the_first_run_makes_everything_also_after_a_kill_in_its_middle(project):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list((project.folder / ".bench" / "cells").glob("finetune/*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path.name for path in (project.folder / ".bench" / "cells").glob("*/*")}
+    ran, output = project.repro()
+    assert output.count(": reused") > 0
+    # DVC notes a stage when it is done, so those that ended before the kill need not run again.
+    everything = stages(("random-init", "moco", "moco-barlow")) | {
+        "code",
+        "data@chest",
+        "data@fundus",
+        "report",
+    }
+    assert ran <= everything
+    assert stages(("random-init", "moco", "moco-barlow"), ("reuse", "ks")) | {"report"} <= ran
+    assert whole(project.folder / "results") == whole(project.folder / ".bench" / "cells") == 2 * 3 * 8
+    assert kept <= {path.name for path in (project.folder / ".bench" / "cells").glob("*/*")}
+    assert not list(project.folder.rglob("*.partial"))
+    for name in ("leaderboard.html", "results.csv", "metrics.json"):
+        assert (project.folder / "reports" / name).stat().st_size > 0
+
+
+def test_the_second_run_runs_nothing(project):
+    ran, output = project.repro()
+    assert ran == set()
+    assert "Data and pipelines are up to date." in output
+
+
+def test_dvc_shows_metrics_plots_and_what_changed(project):
+    dvc = (sys.executable, "-m", "dvc")
+    for command in (("metrics", "show"), ("plots", "show"), ("params", "diff")):
+        ended = project.run(*dvc, *command)
+        assert ended.returncode == 0, ended.stdout
+    project.edit("params.yaml", "finetune:\n  epochs: 1", "finetune:\n  epochs: 2")
+    assert "finetune.epochs" in project.run(*dvc, "params", "diff").stdout
+
+
+def test_a_parameter_of_fine_tuning_reruns_no_pretraining(project):
+    ran, output = project.repro()
+    assert {name.partition("@")[0] for name in ran} == {"finetune", "reuse", "ks", "report"}
+    assert ran - {"report"} == stages(("random-init", "moco", "moco-barlow"), ("finetune", "reuse", "ks"))
+    frozen = [line for line in output.splitlines() if " frozen: " in line]
+    assert frozen
+    assert all("frozen: reused" in line for line in frozen)
+
+
+def test_a_value_that_is_put_back_finds_its_results_again(project):
+    project.edit("params.yaml", "finetune:\n  epochs: 2", "finetune:\n  epochs: 1")
+    _, output = project.repro()
+    computed = [line for line in output.splitlines() if re.search(r" seed \d.*: \d+\.\d s ", line)]
+    assert computed == []
+
+
+def test_a_hyperparameter_reruns_its_method_only(project):
+    project.edit(
+        "params.yaml",
+        "  moco:\n    hidden: 16\n    dimension: 8",
+        "  moco:\n    hidden: 16\n    dimension: 4",
+    )
+    ran, _ = project.repro()
+    assert ran - {"code"} == stages(("moco",)) | {"report"}
+
+
+def test_an_edit_of_a_method_reruns_that_method_only(project):
+    with (project.folder / "imssl" / "methods" / "moco_barlow.py").open("a") as file:
+        file.write("# edited\n")
+    ran, output = project.repro()
+    assert ran == stages(("moco-barlow",)) | {"code", "report"}
+    assert ": reused" not in output
+
+
+def test_an_edit_of_the_report_reruns_the_report_only(project):
+    with (project.folder / "bench" / "statistics.py").open("a") as file:
+        file.write("# edited\n")
+    assert project.repro()[0] == {"code", "report"}
+
+
+def test_another_seed_computes_its_own_cells_only(project):
+    project.edit("params.yaml", "seeds: [0]", "seeds: [0, 1]")
+    ran, output = project.repro()
+    assert ran == stages(("random-init", "moco", "moco-barlow")) | {"report"}
+    lines = [line for line in output.splitlines() if re.search(r" seed \d", line)]
+    assert len(lines) == 2 * 48
+    assert all((" seed 0" in line) == (": reused" in line) for line in lines)
+    assert whole(project.folder / "results") == 2 * 48
+
+
+def test_a_stage_gives_the_same_bytes_without_the_warm_start(project):
+    name = "results/chest/moco/pretrain/seed-1/encoder.safetensors"
+    warm = (project.folder / name).read_bytes()
+    store = project.folder / ".bench"
+    store.rename(project.folder / ".bench-aside")
+    ended = project.run(
+        sys.executable, "-m", "bench.stage", "pretrain", "chest", "moco", IMSSL_BENCH_WARM_START="0"
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "reused" not in ended.stdout
+    assert (project.folder / name).read_bytes() == warm
+
+
+def test_a_mistake_in_a_stage_stops_dvc_with_the_message(project):
+    project.edit("params.yaml", "projection: 16", "projection: -16")
+    ended = project.run(sys.executable, "-m", "dvc", "repro")
+    assert ended.returncode != 0
+    assert "methods.moco-barlow.projection is -16" in ended.stdout
+    assert "Traceback" not in ended.stdout

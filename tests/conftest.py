@@ -1,0 +1,99 @@
+"""What tests share: one thread, small phantom data sets prepared once, and a tiny encoder."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from imssl.datasets.phantom import Kind, source
+from imssl.datasets.prepare import prepare
+from imssl.datasets.prepared import Prepared, read_prepared
+from imssl.encoder import Encoder, new_encoder
+from imssl.method import Batch, Method, TrainingSet
+from imssl.seeds import initialising
+from imssl.settings.encoder import EncoderSettings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The machine is shared, and sums must not depend on how many cores it has."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Prepared]:
+    """A prepared phantom data set of 40 patients; each is written once per session."""
+    made: dict[tuple[str, int], Prepared] = {}
+
+    def get(kind: Kind, size: int = 16) -> Prepared:
+        if (kind, size) not in made:
+            folder = tmp_path_factory.mktemp(kind)
+            prepare(
+                source(kind, patients=40, size=size, seed=0),
+                name=kind,
+                size=size,
+                channels=1 if kind == "chest" else 3,
+                split_seed=0,
+                on_bad_image="error",
+                folder=folder,
+                threads=1,
+            )
+            made[kind, size] = read_prepared(folder)
+        return made[kind, size]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def chest(phantom: Callable[..., Prepared]) -> Prepared:
+    """Multilabel, grey."""
+    return phantom("chest")
+
+
+@pytest.fixture(scope="session")
+def histology(phantom: Callable[..., Prepared]) -> Prepared:
+    """Binary, colour."""
+    return phantom("histology")
+
+
+@pytest.fixture(scope="session")
+def fundus(phantom: Callable[..., Prepared]) -> Prepared:
+    """Ordinal, colour."""
+    return phantom("fundus")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> EncoderSettings:
+    """The smallest encoder that the settings allow."""
+    return EncoderSettings(name="resnet18", stem="imagenet", width=8)
+
+
+@pytest.fixture
+def encoder(tiny: EncoderSettings) -> Encoder:
+    """A tiny encoder of colour images, as initialised."""
+    return new_encoder(tiny, 3, seed=0)
+
+
+@pytest.fixture
+def make_method(tiny: EncoderSettings) -> Callable[..., Method]:
+    """A method around a new tiny encoder, initialised as `pretrain` does it; settings by name."""
+
+    def make(method: type[Method], training_images: int = 1000, seed: int = 0, **settings: object) -> Method:
+        training_set = TrainingSet(images=training_images, channels=3, size=16, batch_size=16, steps=8)
+        with initialising(seed, "method"):
+            return method(new_encoder(tiny, 3, seed), method.settings_class(**settings), training_set)
+
+    return make
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., Batch]:
+    """A batch of random views; the same arguments give the same values."""
+
+    def make(size: int = 16, pixels: int = 16, step: int = 0) -> Batch:
+        draw = torch.Generator().manual_seed(step)
+        images = torch.randn(size, 3, pixels, pixels, generator=draw)
+        views = tuple(images + 0.3 * torch.randn(images.shape, generator=draw) for _ in range(2))
+        return Batch(views, images, torch.Generator().manual_seed(1000 + step), step, step / 8)
+
+    return make

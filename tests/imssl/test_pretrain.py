@@ -1,0 +1,412 @@
+"""The loop: reproducible, resumable at any step, and open about what went wrong."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+import imssl.pretrain
+from imssl.augment import augment
+from imssl.batch_norm import SplitBatchNorm2d
+from imssl.checkpoint import load_checkpoint
+from imssl.encoder import new_encoder
+from imssl.errors import Diverged, UserError
+from imssl.features import fingerprint
+from imssl.method import Batch
+from imssl.methods.moco import Moco
+from imssl.methods.moco_barlow import MocoBarlow
+from imssl.methods.moco_mse import MocoMse
+from imssl.methods.random_init import RandomInit
+from imssl.pretrain import Recipe, Training, pretrain
+from imssl.seeds import torch_generator
+from imssl.settings.augmentation import Augmentation
+from imssl.settings.hardware import Hardware
+from imssl.settings.pretraining import Optimisation, PretrainSettings
+
+METHODS = [Moco, MocoMse, MocoBarlow]
+TIMES = ("images_per_second",)
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+def nothing(done, steps):
+    """Progress that nobody watches."""
+
+
+@pytest.fixture
+def recipe(phantom):
+    def make(epochs=3, batch_size=24, precision="float32", seed=0):
+        optimisation = Optimisation(
+            learning_rate=0.05, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1
+        )
+        return Recipe(
+            # The weight gradient of a strided convolution on 1x1 maps is garbage in bfloat16 on the CPU
+            # (torch 2.15), and 16 pixels come to that in block 4.
+            prepared=phantom("histology", 24 if precision == "bfloat16" else 16),
+            settings=PretrainSettings(
+                epochs=epochs, batch_size=batch_size, optimisation=optimisation, monitor_every=2
+            ),
+            augmentation=Augmentation(),
+            hardware=Hardware(device="cpu", threads=1, precision=precision),
+            device=torch.device("cpu"),
+            seed=seed,
+        )
+
+    return make
+
+
+@pytest.fixture
+def run(tiny, tmp_path, monkeypatch):
+    """Pretrain a new tiny encoder; returns what comes back and the state at the end."""
+    trainings = []
+
+    class Watched(Training):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            trainings.append(self)
+
+    monkeypatch.setattr(imssl.pretrain, "Training", Watched)
+
+    def go(recipe, method=Moco, on_progress=nothing, name="cell", identity="run", wrap=None):
+        settings = {} if method is RandomInit else {"queue": 40, "dimension": 16, "hidden": 32}
+        settings |= {"projection": 24} if method is MocoBarlow else {}
+
+        def build(encoder, training_set):
+            built = method(encoder, method.settings_class(**settings), training_set)
+            if wrap:
+                wrap(built)
+            return built
+
+        encoder = new_encoder(tiny, 3, recipe.seed)
+        pretrained = pretrain(encoder, build, recipe, tmp_path / f"{name}.checkpoint", identity, on_progress)
+        return pretrained, trainings[-1] if trainings else None
+
+    return go
+
+
+def assert_equal(one, other):
+    """Nested states, bit for bit."""
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            if key not in (*TIMES, "seconds"):
+                assert_equal(one[key], other[key])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_equal(left, right)
+    else:
+        assert one == other
+
+
+def resumed(run, recipe, method, interruptions):
+    """Run with a kill after each of these steps; also the steps that were taken."""
+    taken = []
+    for stop in [*interruptions, None]:
+
+        def watch(done, _steps, stop=stop):
+            taken.append(done)
+            if done == stop:
+                raise Interrupted
+
+        try:
+            return *run(recipe, method, watch, name="resumed"), taken
+        except Interrupted:
+            continue
+    raise AssertionError("the run did not end")
+
+
+@pytest.mark.parametrize(
+    ("method", "precision", "interruptions"),
+    [
+        (Moco, "float32", [1, 7, 12]),
+        (MocoMse, "float32", [6, 10]),
+        (MocoBarlow, "float32", [2, 11]),
+        (MocoBarlow, "bfloat16", [5]),
+    ],
+)
+def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
+    run, recipe, monkeypatch, method, precision, interruptions
+):
+    monkeypatch.setattr(imssl.pretrain, "CHECKPOINT_SECONDS", 0.0)
+    settings = recipe(precision=precision)
+    whole, expected = run(settings, method)
+    again, actual, taken = resumed(run, settings, method, interruptions)
+    steps = expected.steps
+    assert steps >= 12
+    assert set(taken) == set(range(1, steps + 1))
+    assert len(taken) <= steps + 2 * len(interruptions)  # it did go on from the checkpoints
+    assert actual.seconds > 0
+    assert_equal(actual.state(), expected.state())
+    assert_equal(again.history, whole.history)
+    assert fingerprint(again.encoder) == fingerprint(whole.encoder)
+    assert (again.images_seen, again.trained_parameters) == (whole.images_seen, whole.trained_parameters)
+
+
+def test_a_run_resumes_where_an_epoch_is_one_step(run, recipe, histology, monkeypatch):
+    """A small data set in one batch must not lose its whole run either."""
+    monkeypatch.setattr(imssl.pretrain, "CHECKPOINT_SECONDS", 0.0)
+    settings = recipe(epochs=4, batch_size=len(histology.indices("train")))
+    _, expected = run(settings)
+    _, actual, taken = resumed(run, settings, Moco, [3])
+    assert_equal(actual.state(), expected.state())
+    assert taken == [1, 2, 3, 3, 4]
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(run, recipe):
+    first, again, other = (run(recipe(epochs=1, seed=seed), name=str(i)) for i, seed in enumerate((5, 5, 6)))
+    assert_equal(first[1].state(), again[1].state())
+    assert fingerprint(first[0].encoder) != fingerprint(other[0].encoder)
+
+
+def test_a_torn_checkpoint_falls_back_to_the_one_before(run, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(imssl.pretrain, "CHECKPOINT_SECONDS", 0.0)
+    settings = recipe()
+    _, expected = run(settings)
+
+    def stop(done, _steps):
+        if done == 7:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run(settings, on_progress=stop, name="torn")
+    file = tmp_path / "torn.checkpoint"
+    newest = load_checkpoint(file, "run")["step"]
+    file.write_bytes(file.read_bytes()[:-7])
+    assert load_checkpoint(file, "run")["step"] < newest
+    _, actual = run(settings, name="torn")
+    assert_equal(actual.state(), expected.state())
+
+
+def test_the_checkpoint_of_another_run_is_refused(run, recipe, monkeypatch):
+    monkeypatch.setattr(imssl.pretrain, "CHECKPOINT_SECONDS", 0.0)
+    run(recipe(epochs=1))
+    with pytest.raises(UserError, match="another run"):
+        run(recipe(epochs=1), identity="other")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_history_has_every_column(run, recipe, histology, method):
+    pretrained, training = run(recipe(), method)
+    extra = {Moco: None, MocoMse: "mse", MocoBarlow: "barlow"}[method]
+    terms = ["contrastive"] + ([f"{extra}_{i}" for i in range(1, 5)] if extra else [])
+    every_epoch = {"epoch", "loss", "top1", "learning_rate", "images_per_second", *terms}
+    watched = {"knn_macro_auroc", *(f"spread_{i}" for i in range(1, 5))}
+    rows = pretrained.history
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert [set(row) for row in rows] == [every_epoch, every_epoch | watched, every_epoch | watched]
+    for row in rows:
+        assert row["loss"] == pytest.approx(sum(row[term] for term in terms), rel=1e-5)
+        assert 0 <= row["top1"] <= 1
+        assert row["images_per_second"] > 0
+        assert all(type(value) in (int, float) for value in row.values())
+    assert 0 <= rows[-1]["knn_macro_auroc"] <= 1
+    assert all(rows[-1][f"spread_{i}"] > 0 for i in range(1, 5))
+    last = (training.steps - 1) / training.steps  # the rate of the last step, by the formula
+    cosine = (1 + np.cos(np.pi * (last - 0.1) / 0.9)) / 2
+    assert rows[-1]["learning_rate"] == pytest.approx(0.05 * cosine)
+    steps_per_epoch = len(histology.indices("train")) // 24
+    assert training.steps == 3 * steps_per_epoch
+    assert pretrained.images_seen == 3 * steps_per_epoch * 24
+    assert pretrained.trained_parameters == sum(
+        weight.numel() for name, weight in training.method.named_parameters() if not name.startswith("key_")
+    )
+    assert not pretrained.encoder.training
+    assert pretrained.seconds > 0
+    assert pretrained.peak_memory_mib > 0
+
+
+def test_the_history_is_the_mean_over_the_steps(run, recipe):
+    losses = []
+
+    def record(method):
+        original = method.losses
+
+        def losses_of(batch):
+            terms = original(batch)
+            losses.append(terms["contrastive"].item())
+            return terms
+
+        method.losses = losses_of
+
+    pretrained, training = run(recipe(epochs=2), wrap=record)
+    half = training.steps // 2
+    for row, part in zip(pretrained.history, (losses[:half], losses[half:]), strict=True):
+        assert row["contrastive"] == pytest.approx(np.mean(part), rel=1e-6)
+
+
+def record_batches(batches):
+    """Wraps a method so that it keeps what it was given."""
+
+    def wrap(method):
+        original = method.losses
+
+        def losses(batch: Batch):
+            batches.append((batch.views, batch.images, batch.step, batch.progress))
+            return original(batch)
+
+        method.losses = losses
+
+    return wrap
+
+
+def test_every_method_sees_the_same_views(run, recipe):
+    seen = {method: [] for method in METHODS}
+    for method in METHODS:
+        run(recipe(epochs=1), method, name=method.__name__, wrap=record_batches(seen[method]))
+    assert len(seen[Moco]) >= 4
+    assert_equal([list(views) for views, *_ in seen[MocoMse]], [list(views) for views, *_ in seen[Moco]])
+    assert_equal([list(views) for views, *_ in seen[MocoBarlow]], [list(views) for views, *_ in seen[Moco]])
+
+
+def test_batches_are_the_training_images_in_a_seeded_order(run, recipe, histology):
+    batches = []
+    run(recipe(epochs=2, seed=3), wrap=record_batches(batches))
+    train = histology.indices("train")
+    per_epoch = len(train) // 24
+    mean, std = np.array(histology.card.channel_mean), np.array(histology.card.channel_std)
+    orders = [torch.randperm(len(train), generator=torch_generator(3, "order", e)).numpy() for e in (0, 1)]
+    for step, (views, images, number, progress) in enumerate(batches):
+        epoch, place = divmod(step, per_epoch)
+        raw = histology.images[train[orders[epoch][place * 24 : place * 24 + 24]]]
+        expected = ((raw / 255 - mean) / std).transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(images.numpy(), expected, atol=1e-5)
+        generator = torch_generator(3, "step", step)
+        pixels = torch.from_numpy(raw.transpose(0, 3, 1, 2).copy())
+        for view in views:
+            one = augment(pixels, Augmentation(), generator).double().numpy()
+            np.testing.assert_allclose(
+                view.numpy(), (one - mean[:, None, None]) / std[:, None, None], atol=1e-5
+            )
+        assert (number, progress) == (step, step / len(batches))
+
+
+def test_global_generators_are_left_alone(run, recipe):
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    run(recipe(epochs=1), MocoBarlow)
+    after = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    assert torch.equal(before[0], after[0])
+    assert before[1] == after[1]
+    assert (before[2][1] == after[2][1]).all()
+    assert before[2][2:] == after[2][2:]
+
+
+def test_the_labels_are_seen_by_the_monitor_only(run, recipe, histology, monkeypatch):
+    """Other labels, other kNN scores, the same weights."""
+    first, _ = run(recipe(epochs=1), name="first")
+    flipped = 1 - histology.labels()
+    monkeypatch.setattr(type(histology), "labels", lambda _self: flipped)
+    other, _ = run(recipe(epochs=1), name="other")
+    assert fingerprint(other.encoder) == fingerprint(first.encoder)
+
+
+def broken_at(step):
+    """A loss that is not a number from one step on."""
+
+    def wrap(method):
+        original = method.losses
+
+        def losses(batch):
+            terms = original(batch)
+            factor = float("nan") if batch.step >= step else 1.0
+            return {**terms, "contrastive": terms["contrastive"] * factor}
+
+        method.losses = losses
+
+    return wrap
+
+
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 60.0])
+def test_a_loss_that_is_not_finite_is_named(run, recipe, tmp_path, monkeypatch, checkpoint_seconds):
+    monkeypatch.setattr(imssl.pretrain, "CHECKPOINT_SECONDS", checkpoint_seconds)
+    with pytest.raises(Diverged, match=r"contrastive.* is not finite after step \d+ of 12"):
+        run(recipe(), wrap=broken_at(2))
+    kept = load_checkpoint(tmp_path / "cell.checkpoint", "run")
+    assert kept is None or all(t.isfinite().all() for t in kept["method"].values())
+
+
+def test_weights_that_break_in_the_last_step_are_named_too(run, recipe):
+    """The loss of the last step is finite, the step itself blows up: the monitor meets the damage first."""
+
+    def wrap(method):
+        original = method.after_step
+
+        def after_step(batch):
+            original(batch)
+            if batch.step == 3:
+                with torch.no_grad():
+                    method.encoder.conv1.weight.mul_(float("inf"))
+
+        method.after_step = after_step
+
+    with pytest.raises(Diverged):
+        run(recipe(epochs=1), wrap=wrap)
+
+
+def test_a_batch_larger_than_the_data_is_refused(run, recipe, histology):
+    count = len(histology.indices("train"))
+    with pytest.raises(UserError, match=rf"batch_size = {count + 1}, but histology has only {count} tr"):
+        run(recipe(batch_size=count + 1))
+
+
+def test_a_queue_larger_than_the_data_is_refused_before_training(tiny, recipe, histology, tmp_path):
+    count = len(histology.indices("train"))
+
+    def build(encoder, training_set):
+        return Moco(encoder, Moco.settings_class(queue=4096), training_set)
+
+    with pytest.raises(UserError, match=f"queue = 4096 keys, but there are only {count} training images"):
+        pretrain(new_encoder(tiny, 3, 0), build, recipe(), tmp_path / "x", "run", nothing)
+
+
+def test_random_init_leaves_the_encoder_as_it_was(run, recipe, tiny, tmp_path):
+    pretrained, training = run(recipe(seed=4), RandomInit)
+    expected = new_encoder(tiny, 3, seed=4)
+    assert fingerprint(pretrained.encoder) == fingerprint(expected)
+    assert training is None
+    assert [row["epoch"] for row in pretrained.history] == [0]
+    assert {"knn_macro_auroc", "spread_1", "spread_4"} < set(pretrained.history[0])
+    assert (pretrained.images_seen, pretrained.trained_parameters) == (0, 0)
+    assert not pretrained.encoder.training
+    assert not list(tmp_path.glob("cell*"))
+
+
+@pytest.mark.parametrize("method", [Moco, RandomInit])
+def test_split_batch_norm_ends_with_pretraining(run, recipe, method):
+    """What a method has set up in the encoder for itself must not follow it into fine-tuning."""
+    pretrained, _ = run(recipe(epochs=1), method)
+    norms = [module for module in pretrained.encoder.modules() if isinstance(module, SplitBatchNorm2d)]
+    assert {module.splits for module in norms} == {1}
+
+
+def test_images_read_from_disk_train_alike(run, recipe, monkeypatch):
+    held, _ = run(recipe(epochs=1), name="held")
+    monkeypatch.setattr("imssl.training_images.HELD_IN_MEMORY", 0)
+    mapped, _ = run(recipe(epochs=1), name="mapped")
+    assert fingerprint(mapped.encoder) == fingerprint(held.encoder)
+
+
+def test_a_value_that_is_logged_now_and_then_is_averaged_over_its_own_steps(run, recipe):
+    """``Method.log`` promises the mean of what was noted in the epoch."""
+
+    def wrap(method):
+        original = method.losses
+
+        def losses(batch):
+            terms = original(batch)
+            if batch.step % 4 == 1:
+                method.log("now_and_then", torch.tensor(float(batch.step)))
+            return terms
+
+        method.losses = losses
+
+    pretrained, training = run(recipe(epochs=2), wrap=wrap)
+    assert training.steps == 8
+    assert [row["now_and_then"] for row in pretrained.history] == [1.0, 5.0]

@@ -1,0 +1,87 @@
+"""The rules of the house, read off the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCIENCE = sorted((ROOT / "imssl").rglob("*.py"))
+MODULES = SCIENCE + sorted((ROOT / "bench").rglob("*.py"))
+# What imssl may not know of: the suite, DVC, the command line, HTML.
+FORBIDDEN = {"bench", "dvc", "dvclive", "typer", "jinja2", "rich", "altair", "itables", "ray"}
+PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+GLOBAL_DRAWS = {"seed", "rand", "randn", "randint", "random", "shuffle", "permutation", "choice", "normal"}
+LONGEST = 320
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path):
+    """Top-level packages that a module imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def calls(path):
+    """(dotted name, keywords) of every call in a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield (
+                ast.unparse(node.func),
+                {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords},
+            )
+
+
+def test_the_scan_sees_the_packages():
+    names = {name_of(path) for path in MODULES}
+    assert {"imssl/pretrain.py", "imssl/methods/moco.py", "bench/cli.py"} <= names
+    assert "torch" in imports(ROOT / "imssl" / "pretrain.py")
+    assert "torch.load" in {name for name, _ in calls(ROOT / "imssl" / "checkpoint.py")}
+
+
+@pytest.mark.parametrize("path", SCIENCE, ids=name_of)
+def test_the_science_does_not_know_the_suite(path):
+    assert not imports(path) & FORBIDDEN
+
+
+@pytest.mark.parametrize("path", [path for path in SCIENCE if path.parent.name == "settings"], ids=name_of)
+def test_settings_do_not_need_torch(path):
+    assert not imports(path) & {"torch", "torchvision", "numpy"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_is_unpickled(path):
+    assert not imports(path) & PICKLES
+    for name, keywords in calls(path):
+        if name == "torch.load":
+            assert keywords.get("weights_only") == "True", name
+        if name in ("np.load", "numpy.load"):
+            assert keywords.get("allow_pickle") == "False", name
+        assert name not in ("pd.read_pickle", "pandas.read_pickle", "torch.package.PackageImporter")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_are_short_and_say_what_they_are(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST
+    assert ast.get_docstring(ast.parse(text))
+    assert path.stem not in {"utils", "util", "helpers", "helper", "misc", "common", "tools"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_global_random_state(path):
+    """Draws come from a generator that is passed in; `imssl.seeds` alone seeds torch for initial weights."""
+    for name, keywords in calls(path):
+        assert name not in {f"{module}.random.{draw}" for module in ("np", "numpy") for draw in GLOBAL_DRAWS}
+        if name in ("torch.manual_seed", "torch.cuda.manual_seed_all", "random.seed"):
+            raise AssertionError(f"{name} changes a global generator")
+        if name in ("torch.randperm", "torch.rand", "torch.randint"):
+            assert "generator" in keywords, name
