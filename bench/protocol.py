@@ -23,8 +23,8 @@ Id = Annotated[str, Field(pattern=ID_PATTERN, max_length=40)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
-# Fingerprints of the code lie there, beside the data sets' folders.
-RESERVED = "code"
+# What the stages depend on lies there, beside the data sets' folders.
+RESERVED = "inputs"
 
 
 class ReportSettings(Settings):

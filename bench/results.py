@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 DATA = Path("data")
 RESULTS = Path("results")
 REPORTS = Path("reports")
+INPUTS = RESULTS / "inputs"
 
 CELL_FILE = "cell.json"
 METRICS_FILE = "metrics.json"

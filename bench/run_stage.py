@@ -10,7 +10,7 @@ from imssl.errors import UserError
 
 # Stage name: what its arguments are.
 STAGES: dict[str, tuple[str, ...]] = {
-    "code": (),
+    "inputs": (),
     "data": ("dataset",),
     "pretrain": ("dataset", "method"),
     "finetune": ("dataset", "method"),

@@ -110,7 +110,7 @@ def _address() -> Path:
     settings = sorted((k, v) for k, v in os.environ.items() if k.startswith(READ_AT_IMPORT))
     this = Path(__file__).resolve()
     # Containers that share a temporary folder see other files under the same names.
-    mounts = os.readlink("/proc/self/ns/mnt")
+    mounts = str(Path("/proc/self/ns/mnt").readlink())
     code = this.read_text(encoding="utf-8")
     identity = json.dumps([sys.executable, sys.prefix, str(this), code, settings, mounts])
     address = folder / (hashlib.sha256(identity.encode()).hexdigest()[:16] + ".sock")

@@ -43,14 +43,18 @@ def _trivial_project(folder: Path, methods: int, datasets: int) -> int:
         outputs = [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]
         paths = [next(iter(out)) if isinstance(out, dict) else out for out in outputs]
         touched = [path if Path(path).suffix else f"{path}/file" for path in paths]
-        if name == "code":
-            names = [f"stage-{stage}" for stage in pipeline["stages"]] + [
-                f"method-{m}" for m in params["methods"]
-            ]
-            touched = [f"results/code/{name}.json" for name in names]
-            for dependency in stage["deps"]:
-                (folder / dependency).mkdir()
-                (folder / dependency / "file").touch()
+        if name == "inputs":
+            names = (
+                [f"stage-{stage}" for stage in pipeline["stages"]]
+                + [f"method-{m}" for m in params["methods"]]
+                + [f"dataset-{d}" for d in params["datasets"]]
+            )
+            touched = [f"results/inputs/{name}.json" for name in names]
+        for dependency in stage.get("deps", []):
+            if dependency.startswith(("bench", "imssl")):
+                source = folder / dependency if Path(dependency).suffix else folder / dependency / "file"
+                source.parent.mkdir(parents=True, exist_ok=True)
+                source.touch()
         stage["cmd"] = [f"mkdir -p $(dirname {path}) && touch {path}" for path in touched]
     with (folder / "dvc.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(pipeline, file)

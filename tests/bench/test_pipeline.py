@@ -141,7 +141,7 @@ def test_the_first_run_makes_everything_also_after_a_kill_in_its_middle(project)
     assert output.count(": reused") > 0
     # DVC notes a stage when it is done, so those that ended before the kill need not run again.
     everything = stages(("random-init", "moco", "moco-barlow")) | {
-        "code",
+        "inputs",
         "data@chest",
         "data@fundus",
         "report",
@@ -172,8 +172,8 @@ def test_dvc_shows_metrics_plots_and_what_changed(project):
 
 def test_a_parameter_of_fine_tuning_reruns_no_pretraining(project):
     ran, output = project.repro()
-    assert {name.partition("@")[0] for name in ran} == {"finetune", "reuse", "ks", "report"}
-    assert ran - {"report"} == stages(("random-init", "moco", "moco-barlow"), ("finetune", "reuse", "ks"))
+    assert {name.partition("@")[0] for name in ran} == {"inputs", "finetune", "reuse", "ks", "report"}
+    assert ran - {"inputs", "report"} == stages(("random-init", "moco", "moco-barlow"), ("finetune", "reuse", "ks"))
     frozen = [line for line in output.splitlines() if " frozen: " in line]
     assert frozen
     assert all("frozen: reused" in line for line in frozen)
@@ -193,27 +193,27 @@ def test_a_hyperparameter_reruns_its_method_only(project):
         "  moco:\n    hidden: 16\n    dimension: 4",
     )
     ran, _ = project.repro()
-    assert ran - {"code"} == stages(("moco",)) | {"report"}
+    assert ran - {"inputs"} == stages(("moco",)) | {"report"}
 
 
 def test_an_edit_of_a_method_reruns_that_method_only(project):
     with (project.folder / "imssl" / "methods" / "moco_barlow.py").open("a") as file:
         file.write("# edited\n")
     ran, output = project.repro()
-    assert ran == stages(("moco-barlow",)) | {"code", "report"}
+    assert ran == stages(("moco-barlow",)) | {"inputs", "report"}
     assert ": reused" not in output
 
 
 def test_an_edit_of_the_report_reruns_the_report_only(project):
     with (project.folder / "bench" / "statistics.py").open("a") as file:
         file.write("# edited\n")
-    assert project.repro()[0] == {"code", "report"}
+    assert project.repro()[0] == {"inputs", "report"}
 
 
 def test_another_seed_computes_its_own_cells_only(project):
     project.edit("params.yaml", "seeds: [0]", "seeds: [0, 1]")
     ran, output = project.repro()
-    assert ran == stages(("random-init", "moco", "moco-barlow")) | {"report"}
+    assert ran == stages(("random-init", "moco", "moco-barlow")) | {"inputs", "report"}
     lines = [line for line in output.splitlines() if re.search(r" seed \d", line)]
     assert len(lines) == 2 * 48
     assert all((" seed 0" in line) == (": reused" in line) for line in lines)

@@ -110,7 +110,12 @@ MISTAKES = {
     "a number for an id": ("  chest:", "  2017:", ["2017", "not text"], "  2017:"),
     "a list for a key": ("  chest:", "  ? [a, b]\n  :", ["not text"], "  ? [a, b]"),
     "an id that YAML reads as true": ("  random-init:", "  true:", ["True", "not text"], "  true:"),
-    "a folder of the suite's own": ("  chest:", "  code:", ["datasets.code", "results/code"], "  code:"),
+    "a folder of the suite's own": (
+        "  chest:",
+        "  inputs:",
+        ["datasets.inputs", "results/inputs"],
+        "  inputs:",
+    ),
     "baseline not among the methods": (
         "baseline: moco",
         "baseline: simclr",
