@@ -1,7 +1,6 @@
 import math
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +14,11 @@ from torchvision.transforms import functional as reference
 from imssl.augment import apply, augment, draw, normalise, to_float
 from imssl.errors import UserError
 from imssl.settings.augmentation import Augmentation
+
+
+def varied(augmentation: Augmentation, **changes: object) -> Augmentation:
+    return augmentation.model_copy(update=changes)
+
 
 OFF = Augmentation(
     crop_scale=(1.0, 1.0),
@@ -54,7 +58,7 @@ def only(augmentation, images, generator):
 @pytest.mark.parametrize("size", SIZES)
 def test_crop_is_torchvisions_resized_crop(size, generator):
     images = smooth_and_noisy(32, size, generator)
-    parameters, views = only(replace(OFF, crop_scale=(0.02, 1.0)), images, generator)
+    parameters, views = only(varied(OFF, crop_scale=(0.02, 1.0)), images, generator)
     for image, view, crop in zip(images, views, parameters.crop.tolist(), strict=True):
         expected = reference.resized_crop(
             image, *crop, list(size), InterpolationMode.BILINEAR, antialias=True
@@ -65,7 +69,7 @@ def test_crop_is_torchvisions_resized_crop(size, generator):
 @pytest.mark.parametrize("size", SIZES)
 def test_flips_are_torchvisions(size, generator):
     images = smooth_and_noisy(32, size, generator)
-    parameters, views = only(replace(OFF, horizontal_flip=0.5, vertical_flip=0.5), images, generator)
+    parameters, views = only(varied(OFF, horizontal_flip=0.5, vertical_flip=0.5), images, generator)
     for image, view, (up_down, left_right) in zip(images, views, parameters.flips.tolist(), strict=True):
         expected = reference.vflip(image) if up_down else image
         expected = reference.hflip(expected) if left_right else expected
@@ -75,7 +79,7 @@ def test_flips_are_torchvisions(size, generator):
 @pytest.mark.parametrize("size", SIZES)
 def test_rotation_is_torchvisions(size, generator):
     images = smooth_and_noisy(32, size, generator)
-    parameters, views = only(replace(OFF, rotation_degrees=180.0), images, generator)
+    parameters, views = only(varied(OFF, rotation_degrees=180.0), images, generator)
     for image, view, angle in zip(images, views, parameters.angle.tolist(), strict=True):
         assert_close(view, reference.rotate(image, angle, InterpolationMode.BILINEAR), **ROUNDING)
 
@@ -93,14 +97,14 @@ def test_rotation_is_torchvisions(size, generator):
 def test_each_jitter_is_torchvisions(strength, function, column, channels, generator):
     images = smooth_and_noisy(64, (24, 20), generator, channels)
     still = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
-    parameters, views = only(replace(OFF, jitter_probability=1.0, **{**still, **strength}), images, generator)
+    parameters, views = only(varied(OFF, jitter_probability=1.0, **{**still, **strength}), images, generator)
     for image, view, factor in zip(images, views, parameters.jitter[:, column].tolist(), strict=True):
         assert_close(view, function(image, factor), **ROUNDING)
 
 
 def test_jitter_keeps_each_samples_own_order(generator):
     images = smooth_and_noisy(96, (16, 16), generator)
-    parameters, views = only(replace(OFF, jitter_probability=0.8), images, generator)
+    parameters, views = only(varied(OFF, jitter_probability=0.8), images, generator)
     changes = (
         reference.adjust_brightness,
         reference.adjust_contrast,
@@ -119,7 +123,7 @@ def test_jitter_keeps_each_samples_own_order(generator):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grey_is_torchvisions(channels, generator):
     images = smooth_and_noisy(16, (24, 20), generator, channels)
-    parameters, views = only(replace(OFF, grey_probability=0.5), images, generator)
+    parameters, views = only(varied(OFF, grey_probability=0.5), images, generator)
     for image, view, grey in zip(images, views, parameters.grey.tolist(), strict=True):
         expected = reference.rgb_to_grayscale(image, num_output_channels=channels) if grey else image
         assert_close(view, expected, **ROUNDING)
@@ -129,7 +133,7 @@ def test_grey_is_torchvisions(channels, generator):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_blur_is_torchvisions(size, channels, generator):
     images = smooth_and_noisy(16, size, generator, channels)
-    parameters, views = only(replace(OFF, blur_probability=0.7), images, generator)
+    parameters, views = only(varied(OFF, blur_probability=0.7), images, generator)
     assert parameters.blur_radius == 6
     for image, view, sigma in zip(images, views, parameters.sigma.tolist(), strict=True):
         expected = reference.gaussian_blur(image, [13, 13], [sigma, sigma]) if sigma else image
@@ -143,7 +147,7 @@ def test_composed_geometry_is_the_sequence_of_torchvisions(generator):
     ramp = (0.05 + x + y)[None]
     inner = torch.zeros(1, *size)
     inner[:, 4:-4, 4:-4] = 1
-    augmentation = replace(
+    augmentation = varied(
         OFF, crop_scale=(0.3, 1.0), rotation_degrees=45.0, horizontal_flip=0.5, vertical_flip=0.5
     )
     parameters, views = only(augmentation, ramp.repeat(64, 1, 1, 1), generator)
@@ -184,7 +188,7 @@ def test_crops_are_distributed_as_torchvisions(size, scale, ratio, generator):
     expected = seeded_reference(
         1500, lambda: transforms.RandomResizedCrop.get_params(image, list(scale), list(ratio))
     )
-    crop = draw(20_000, *size, replace(OFF, crop_scale=scale, crop_ratio=ratio), generator).crop
+    crop = draw(20_000, *size, varied(OFF, crop_scale=scale, crop_ratio=ratio), generator).crop
     for column in range(4):
         assert stats.ks_2samp(crop[:, column], expected[:, column]).pvalue > 0.01
     assert stats.ks_2samp(crop[:, 2] / crop[:, 3], expected[:, 2] / expected[:, 3]).pvalue > 0.01
@@ -199,7 +203,7 @@ def test_impossible_crops_fall_back_to_torchvisions_central_crop(size, generator
     expected = seeded_reference(
         1, lambda: transforms.RandomResizedCrop.get_params(torch.empty(3, *size), list(scale), list(ratio))
     )
-    crop = draw(16, *size, replace(OFF, crop_scale=scale, crop_ratio=ratio), generator).crop
+    crop = draw(16, *size, varied(OFF, crop_scale=scale, crop_ratio=ratio), generator).crop
     assert torch.equal(crop, expected.expand(16, 4))
 
 
@@ -209,7 +213,7 @@ def test_jitter_is_distributed_as_torchvisions(generator):
         1500,
         lambda: jitter.get_params(jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)[1:],
     )
-    augmentation = replace(OFF, jitter_probability=1.0, brightness=0.4, contrast=1.3, saturation=0.2, hue=0.1)
+    augmentation = varied(OFF, jitter_probability=1.0, brightness=0.4, contrast=1.3, saturation=0.2, hue=0.1)
     parameters = draw(20_000, 8, 8, augmentation, generator)
     for column in range(4):
         assert stats.ks_2samp(parameters.jitter[:, column], expected[:, column]).pvalue > 0.01
@@ -325,7 +329,7 @@ def test_one_channel_equals_three_equal_channels(generator):
 def test_black_white_and_grey_pixels_survive_every_hue(generator):
     images = torch.tensor([0.0, 0.3, 1.0]).view(3, 1, 1, 1).expand(3, 3, 4, 4).contiguous()
     views = augment(
-        images, replace(OFF, jitter_probability=1.0, hue=0.5, brightness=0.0, contrast=0.0), generator
+        images, varied(OFF, jitter_probability=1.0, hue=0.5, brightness=0.0, contrast=0.0), generator
     )
     assert_close(views, images, rtol=0.0, atol=5e-4)
 
