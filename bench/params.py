@@ -57,12 +57,18 @@ def explain(error: ValidationError, content: dict[str, Any], file: str, prefix: 
         prefix: keys that lead to the part.
     """
     lines = []
-    for problem in error.errors():
-        place, message = _place_and_message(problem, content, prefix)
+    for place, message in problems(error, content, prefix):
         line, key = _line(content, place), ".".join(str(part) for part in place)
         where = f"{file}, line {line}" if line else file
         lines.append(f"{where}: {key + ' ' if key else ''}{message}.")
     return "\n".join(lines)
+
+
+def problems(
+    error: ValidationError, content: dict[str, Any], prefix: Place = ()
+) -> list[tuple[Place, str]]:
+    """The keys that lead to each refused value, and what is wrong with it."""
+    return [_place_and_message(problem, content, prefix) for problem in error.errors()]
 
 
 def line_of(place: Place) -> str:
