@@ -1,6 +1,9 @@
-"""The schedule of the learning rate."""
+"""The schedule of the learning rate, and the groups of weights that an optimiser treats alike."""
 
 import math
+from typing import Any
+
+from torch import nn
 
 from imssl.settings.pretraining import Optimisation
 
@@ -18,3 +21,17 @@ def learning_rate_factor(optimisation: Optimisation, progress: float) -> float:
         return 1.0
     after_warmup = (progress - optimisation.warmup) / (1 - optimisation.warmup)
     return (1 + math.cos(math.pi * after_warmup)) / 2
+
+
+def weight_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups for an optimiser: weight decay on kernels and matrices, none on biases and norms.
+
+    Args:
+        module: whose weights that need a gradient are grouped.
+        weight_decay: of the first group; the second one has 0.
+    """
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    return [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
