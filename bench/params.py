@@ -64,9 +64,7 @@ def explain(error: ValidationError, content: dict[str, Any], file: str, prefix: 
     return "\n".join(lines)
 
 
-def problems(
-    error: ValidationError, content: dict[str, Any], prefix: Place = ()
-) -> list[tuple[Place, str]]:
+def problems(error: ValidationError, content: dict[str, Any], prefix: Place = ()) -> list[tuple[Place, str]]:
     """The keys that lead to each refused value, and what is wrong with it."""
     return [_place_and_message(problem, content, prefix) for problem in error.errors()]
 

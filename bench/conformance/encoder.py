@@ -1,10 +1,9 @@
 """Rules on the encoder: what is evaluated afterwards must be the network that every method was given."""
 
 import torch
-from torch import nn
 
 from bench.conformance.check import Rule, Unmet
-from bench.conformance.trial import ENCODER, Situation, Trial, batch_of, images, take_steps
+from bench.conformance.trial import ENCODER, Situation, Trial, images, take_steps
 from imssl.batch_norm import set_batch_norm_splits
 from imssl.device import on_device
 from imssl.encoder import Encoder, Features, new_encoder

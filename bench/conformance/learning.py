@@ -53,9 +53,9 @@ def learns(trial: Trial) -> str:
     losses: list[float] = []
     for step in range(FITTED.steps):
         batch = batch_of(method, FITTED)
-        factor = method.learning_rate_factor(training.optimisation, step / FITTED.steps)
+        progress = step / FITTED.steps
         for group, rate in zip(optimizer.param_groups, training.learning_rates, strict=True):
-            group["lr"] = rate * factor
+            group["lr"] = rate * method.learning_rate_factor(training.optimisation, progress, group)
         loss = torch.stack([term.float() for term in method.losses(batch).values()]).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -127,7 +127,9 @@ def _logged(training: Training) -> dict[str, float]:
 
 def _prints(method: Method) -> dict[str, object]:
     return {
-        name: state.detach().double().cpu().numpy().tobytes() if isinstance(state, torch.Tensor) else repr(state)
+        name: state.detach().double().cpu().numpy().tobytes()
+        if isinstance(state, torch.Tensor)
+        else repr(state)
         for name, state in method.state_dict().items()
     }
 
@@ -135,7 +137,8 @@ def _prints(method: Method) -> dict[str, object]:
 def _stir_global_generators(run: int) -> None:
     draw = int.from_bytes(os.urandom(4)) + run
     torch.default_generator.manual_seed(draw)
-    np.random.set_state(np.random.RandomState(draw).get_state())
+    key = np.random.default_rng(draw).integers(2**32, size=624, dtype=np.uint32)
+    np.random.set_state(("MT19937", key, 624))  # noqa: NPY002 (the global one is what is meant)
     random.setstate(random.Random(draw).getstate())
 
 

@@ -40,7 +40,9 @@ def load_class(source: MethodSource) -> type[Method]:
 
 def at_fault(error: BaseException, source: MethodSource) -> str:
     """``mine.py, line 12: ValueError: what it says``: the last line of the method's file on the way."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(source.path)]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(source.path)
+    ]
     where = f"{source.path}, line {frames[-1].lineno}" if frames else str(source.path)
     said = " ".join(str(error).split())[:500].rstrip(".")
     if isinstance(error, UserError):
@@ -66,7 +68,9 @@ def load_settings(method: type[Method], row: str, given: dict[str, Any]) -> Meth
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, place)) or row} {message}" for place, message in problems(error, given)]
         lines = "\n".join(f"  {line}." for line in wrong)
-        raise UserError(f"hyper-parameters of {row}:\n{lines}\nThere are: {described(settings_class)}.") from None
+        raise UserError(
+            f"hyper-parameters of {row}:\n{lines}\nThere are: {described(settings_class)}."
+        ) from None
 
 
 def described(settings_class: type[MethodSettings]) -> str:
@@ -88,6 +92,7 @@ def written(settings: MethodSettings) -> dict[str, Any]:
     """
     if FILE_KEY in type(settings).model_fields:
         raise UserError(
-            f"a hyper-parameter cannot be called {FILE_KEY}: in params.yaml that names the method's file. Rename it."
+            f"a hyper-parameter cannot be called {FILE_KEY}, which in params.yaml names the method's file; "
+            "rename it."
         )
     return values(settings)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.conformance.check import NotApplicable, Rule, Unmet
-from bench.conformance.trial import OPTIMISATION, Situation, Trial, batch_of, take_steps
+from bench.conformance.trial import Situation, Trial, batch_of, take_steps
 from imssl.device import autocast
 from imssl.methods.moco import Moco, MocoSettings
 from imssl.pretrain import Training
@@ -94,8 +94,9 @@ def _bytes_held(training: Training, situation: Situation) -> int:
 
     method = training.method
     batch = batch_of(method, situation, 1)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast(
-        batch.images.device, "float32"
+    with (
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+        autocast(batch.images.device, "float32"),
     ):
         terms = method.losses(batch)
     for tensor in (*method.parameters(), *method.buffers(), *_tensors(training.optimizer.state)):

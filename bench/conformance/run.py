@@ -1,4 +1,4 @@
-"""Check a method file in a process of its own, which may hang, crash or eat memory without harm to this one."""
+"""Check a method file in a process of its own, which may hang, crash or eat memory without harm here."""
 
 import contextlib
 import json

@@ -54,9 +54,10 @@ def changes(before: dict[str, object], after: dict[str, object]) -> list[str]:
 
 def random_states() -> dict[str, Any]:
     """The state of every global generator."""
+    state = np.random.get_state(legacy=True)  # noqa: NPY002 (the global one is what is meant)
     return {
         "torch": torch.random.get_rng_state().numpy().tobytes(),
-        "numpy": repr(np.random.get_state(legacy=True)),
+        "numpy": (state[1].tobytes(), *state[2:]),
         "random": repr(random.getstate()),
     }
 

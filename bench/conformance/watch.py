@@ -32,8 +32,8 @@ WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 # Audit events (docs.python.org, "Audit events table") by what they are to the reader.
 KINDS = {
     "process": (
-        "subprocess.", "os.system", "os.fork", "os.posix_spawn", "os.exec", "os.spawn", "os.kill", "pty.spawn",
-        "_thread.start_new_thread", "signal.",
+        "subprocess.", "os.system", "os.fork", "os.posix_spawn", "os.exec", "os.spawn", "os.kill",
+        "pty.spawn", "_thread.start_new_thread", "signal.",
     ),
     "network": (
         "socket.", "urllib.", "http.", "ftplib.", "smtplib.", "poplib.", "imaplib.", "webbrowser.",
