@@ -138,7 +138,7 @@ def _stir_global_generators(run: int) -> None:
     draw = int.from_bytes(os.urandom(4)) + run
     torch.default_generator.manual_seed(draw)
     key = np.random.default_rng(draw).integers(2**32, size=624, dtype=np.uint32)
-    np.random.set_state(("MT19937", key, 624))  # noqa: NPY002 (the global one is what is meant)
+    np.random.set_state(("MT19937", key, 624, 0, 0.0))  # noqa: NPY002 (the global one is what is meant)
     random.setstate(random.Random(draw).getstate())
 
 

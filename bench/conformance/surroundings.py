@@ -54,10 +54,10 @@ def changes(before: dict[str, object], after: dict[str, object]) -> list[str]:
 
 def random_states() -> dict[str, Any]:
     """The state of every global generator."""
-    state = np.random.get_state(legacy=True)  # noqa: NPY002 (the global one is what is meant)
+    state = np.random.get_state(legacy=False)  # noqa: NPY002 (the global one is what is meant)
     return {
         "torch": torch.random.get_rng_state().numpy().tobytes(),
-        "numpy": (state[1].tobytes(), *state[2:]),
+        "numpy": (state["state"]["key"].tobytes(), state["state"]["pos"], state["has_gauss"], state["gauss"]),
         "random": repr(random.getstate()),
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.protocol import Protocol, values
-from bench.registry import load_method
+from bench.registry import check_state, load_method
 from bench.report.layout import Column, Entry, Row, Table, listed, number, percent
 from bench.report.read import Results
 from bench.report.tidy import evaluation_of
@@ -68,7 +68,7 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
             "One seed only: differences between methods may be differences between runs. "
             "List more seeds in params.yaml."
         )
-    found += _mixed(results) + _unclean(results)
+    found += _unchecked(protocol) + _mixed(results) + _unclean(results)
     for dataset, group in undefined_classes(results.table).groupby("dataset", sort=False):
         names = listed([f"“{name}”" for name in group["class"]])
         found.append(
@@ -140,6 +140,20 @@ def provenance_table(results: Results) -> Table:
     columns = (Column("cells"), *(Column(head, numeric=False) for head in heads))
     note = "The record of each cell is its cell.json."
     return Table("Provenance of the cells", "Commit", columns, rows, note)
+
+
+def _unchecked(protocol: Protocol) -> list[str]:
+    """Methods that nobody knows to keep the contract."""
+    found = []
+    for method in protocol.methods:
+        try:
+            checked = check_state(method, protocol)
+        except UserError as error:
+            found.append(str(error))
+        else:
+            if checked.state in ("skipped", "changed"):
+                found.append(checked.sentence)
+    return found
 
 
 def _mixed(results: Results) -> list[str]:
