@@ -127,7 +127,8 @@ def add(wanted: Addition, report: CheckReport) -> None:
     changes: Changes = {METHODS_FOLDER / wanted.file_name: wanted.source.content}
     if report.checks and wanted.file_name not in BUILT_IN:
         changes[record_file(wanted.file_name)] = _record(report, wanted.file_name)
-    change_files(changes | {PARAMS: edited.encode()})
+    changes[PARAMS] = edited.encode()
+    change_files(changes)
 
 
 def remove(name: str, delete_file: bool) -> list[Path]:
@@ -217,8 +218,9 @@ def update(wanted: Update, report: CheckReport) -> None:
     for row in wanted.rows:
         if row not in protocol.methods or method_file(row, protocol) != wanted.file:
             raise UserError(f"params.yaml has changed while {row} was checked; try again.")
-    record: Changes = {record_file(wanted.file.name): _record(report, wanted.file.name)}
-    change_files({wanted.file: wanted.source.content} | record)
+    changes: Changes = {wanted.file: wanted.source.content}
+    changes[record_file(wanted.file.name)] = _record(report, wanted.file.name)
+    change_files(changes)
 
 
 def _record(report: CheckReport, file_name: str) -> bytes:

@@ -62,7 +62,7 @@ def _parsed(text: str) -> tuple[CommentedMap, list[str]]:
 def _end(content: CommentedMap, lines: list[str], row: str) -> int:
     """Index of the line after a row's last line of content."""
     section = content[SECTION]
-    first, indent = section.lc.data[row]
+    first, indent = section.lc.data[row][:2]
     starts = [section.lc.data[name][0] for name in section] + [place[0] for place in content.lc.data.values()]
     end = min((start for start in starts if start > first), default=len(lines))
     while end > first + 1 and _is_around(lines[end - 1], indent):
