@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from imssl.augment import augment
 from imssl.encoder import Encoder
-from imssl.optimisation import learning_rate_factor
+from imssl.optimisation import learning_rate_factor, sgd
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.base import Settings
 from imssl.settings.pretraining import Optimisation
@@ -117,14 +117,7 @@ class Method(nn.Module):
         the encoder's come first. What is to happen between the gradient and the step, such as clipping, is
         registered on it (``register_step_pre_hook``).
         """
-        weights = [weight for weight in self.parameters() if weight.requires_grad]
-        return torch.optim.SGD(
-            weights,
-            lr=optimisation.learning_rate,
-            momentum=optimisation.momentum,
-            weight_decay=optimisation.weight_decay,
-            foreach=True,
-        )
+        return sgd([weight for weight in self.parameters() if weight.requires_grad], optimisation)
 
     def learning_rate_factor(
         self, optimisation: Optimisation, progress: float, group: dict[str, Any]

@@ -1,9 +1,11 @@
-"""The schedule of the learning rate, and the groups of weights that an optimiser treats alike."""
+"""SGD as the protocol sets it, its schedule, and groups of weights that an optimiser treats alike."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from imssl.settings.pretraining import Optimisation
 
@@ -21,6 +23,22 @@ def learning_rate_factor(optimisation: Optimisation, progress: float) -> float:
         return 1.0
     after_warmup = (progress - optimisation.warmup) / (1 - optimisation.warmup)
     return (1 + math.cos(math.pi * after_warmup)) / 2
+
+
+def sgd(weights: Sequence[Tensor] | Sequence[dict[str, Any]], optimisation: Optimisation) -> torch.optim.SGD:
+    """SGD with momentum, as the protocol sets it.
+
+    Args:
+        weights: to optimise, or groups of them; what a group does not set itself is the protocol's.
+        optimisation: learning rate, momentum and weight decay.
+    """
+    return torch.optim.SGD(
+        weights,
+        lr=optimisation.learning_rate,
+        momentum=optimisation.momentum,
+        weight_decay=optimisation.weight_decay,
+        foreach=True,
+    )
 
 
 def weight_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
