@@ -254,10 +254,9 @@ def _refuse_taken(wanted: Addition, protocol: Protocol) -> None:
         )
     existing = METHODS_FOLDER / file_name
     same = existing.exists() and existing.read_bytes() == wanted.source.content
-    if (file_of(name) in BUILT_IN and file_of(name) != file_name) or (file_name in BUILT_IN and not same):
-        raise UserError(
-            f"{id_of(file_name) if not same else name} is the name of a built-in method; choose another."
-        )
+    for file, is_other in ((file_name, not same), (file_of(name), file_of(name) != file_name)):
+        if file in BUILT_IN and is_other:
+            raise UserError(f"{id_of(file)} is the name of a built-in method; choose another.")
     if existing.exists() and not same:
         raise UserError(
             f"imssl/methods/{file_name} exists and holds another method. Rename {wanted.source.path}, or "

@@ -14,7 +14,7 @@ projection must not be redundant (Barlow Twins, Zbontar et al. 2021). Put your i
 from pydantic import Field
 
 from imssl.encoder import Encoder
-from imssl.heads import barlow_projector
+from imssl.heads import batch_norm_mlp
 from imssl.losses import barlow_twins
 from imssl.method import Batch, Losses, Method, MethodSettings, TrainingSet
 
@@ -23,7 +23,7 @@ class {class_name}Settings(MethodSettings):
     """Hyper-parameters: typed fields with a default and their bounds; params.yaml sets them.
 
     Attributes:
-        projection: width of the projector.
+        projection: width of the projector's two layers.
         off_diagonal: weight of the redundancy term.
     """
 
@@ -44,7 +44,7 @@ class {class_name}(Method):
         # self.encoder is the network that is pretrained and evaluated. Whatever else you need stands beside
         # it. Weights and buffers made here are saved and restored by themselves; initial weights come from
         # torch's default generator, which is seeded for the run while __init__ runs.
-        self.projector = barlow_projector(encoder.width, settings.projection)
+        self.projector = batch_norm_mlp(encoder.width, settings.projection, settings.projection)
 
     def losses(self, batch: Batch) -> Losses:
         """Terms of the loss by name, each a scalar with gradient; their sum is minimised.

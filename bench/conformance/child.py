@@ -140,6 +140,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     channel = int(sys.argv[1])
     size = int.from_bytes(sys.stdin.buffer.read(8))
+    if not size:  # the parent was stopped before it could ask
+        return
     request = Request.from_json(sys.stdin.buffer.read(size).decode())
     content = sys.stdin.buffer.read()
 

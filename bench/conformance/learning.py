@@ -18,7 +18,7 @@ from imssl.method import Method
 from imssl.pretrain import Training
 
 # Training on the same 32 images over and over.
-FITTED = Situation(batch_size=32, steps=40)
+FITTED = Situation(batch_size=32, steps=20)
 # A loss of which this share is gone has fallen; noise of the last digits is far below it.
 LEAST_FALL = 0.01
 
@@ -60,7 +60,7 @@ def learns(trial: Trial) -> str:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     first, last = losses[0], statistics.median(losses[-5:])
     found = f"{first:.4g} at first, {last:.4g} after {FITTED.steps} steps"
     if not last < first - LEAST_FALL * abs(first):

@@ -267,7 +267,7 @@ def test_a_method_that_is_not_fair_is_refused_and_nothing_changes(copy, kind):
 
 
 @pytest.mark.parametrize(
-    "losses", ["open('x', 'w')", "__import__('socket').socket()", "__import__('threading').Thread().start()"]
+    "losses", ["open('x', 'w')", "__import__('socket').socket()", "__import__('os').system('true')"]
 )
 def test_what_a_method_hides_from_the_loss_is_still_reported(copy, losses):
     hidden = f"try:\n            {losses}\n        except OSError:\n            pass"
@@ -304,8 +304,19 @@ def test_the_encoder_and_memory_are_those_of_the_run(copy):
 
 @pytest.mark.parametrize("file", [name for name in EXAMPLES if (METHODS_FOLDER / name).exists()])
 def test_every_example_passes(copy, file):
-    status, out, _ = copy.bench("check-method", f"imssl/methods/{file}")
-    assert status == 0, out
+    # Resuming and equal seeds are in tests/imssl/methods; speed is nothing to pass.
+    rules = [
+        "parameters",
+        "no labels",
+        "views",
+        "losses",
+        "batch unchanged",
+        "gradient",
+        "learning",
+        "features",
+    ]
+    status, out, _ = copy.bench("check-method", f"imssl/methods/{file}", rules=rules)
+    assert (status, out.count("pass ")) == (0, len(rules)), out
 
 
 def test_what_does_not_pretrain_is_checked_as_far_as_it_goes(copy):

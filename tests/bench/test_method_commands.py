@@ -42,7 +42,7 @@ VARIED = (
 def test_a_sound_method_passes_every_check_and_is_entered(copy):
     file = copy.write("mine.py", SOUND)
     before, text = copy.state(), (copy.folder / "params.yaml").read_text()
-    status, out, err = copy.bench("add-method", file)
+    status, out, err = copy.bench("add-method", file, rules=["import", "views", "losses", "GPU", "speed"])
     assert (status, err) == (0, "")
     assert not re.search("^fail", out, re.MULTILINE)
     assert "mine is in params.yaml; its file is imssl/methods/mine.py" in out
@@ -55,7 +55,7 @@ def test_a_sound_method_passes_every_check_and_is_entered(copy):
     assert edited.replace("  mine: {}\n", "") == text
     record = json.loads((copy.folder / "bench" / "checked" / "mine.json").read_text())
     assert record["sha256"] == hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    assert set(record["results"].values()) <= {"pass", "skip"}
+    assert record["results"] | {"GPU": "pass"} == dict.fromkeys(record["results"], "pass")
     listed = {row["id"]: row for row in json.loads(copy.bench("methods", "--json")[1])}
     assert (listed["mine"]["origin"], listed["mine"]["checks"]) == ("added", "passed")
     assert (listed["moco"]["origin"], listed["moco"]["cells"]) == ("built-in", 16)
@@ -165,7 +165,7 @@ def test_an_update_replaces_the_file_or_nothing(copy):
     assert copy.bench("add-method", copy.write("mine.py", VARIED), rules=["import"])[0] == 0
     before = copy.state()
     for content, status, words in (
-        (SOUND.replace('{"barlow"', 'None and {"barlow"'), 1, "losses() gives NoneType"),
+        (VARIED.replace('{"barlow"', 'None and {"barlow"'), 1, "losses() gives NoneType"),
         ("x = 1\n", 2, "found: none"),
         (SOUND, 2, "temperature is not a known key"),  # a row of params.yaml sets it
     ):
@@ -248,7 +248,10 @@ def test_a_real_ctrl_c_ends_the_checks_too_and_changes_nothing(copy):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "stopped; nothing has changed\n")
-    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+    # One that was just being started reads an empty request and ends by itself.
+    while any(Path(f"/proc/{pid}").exists() for pid in started):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert copy.state() == before
 
 
