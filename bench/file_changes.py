@@ -38,13 +38,12 @@ def change_files(changes: Changes) -> None:
     except BaseException:
         with _deferred_interrupts():
             _put_back(before)
+            for partial in prepared.values():
+                partial.unlink(missing_ok=True)
             for folder in folders:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
         raise
-    finally:
-        for partial in prepared.values():
-            partial.unlink(missing_ok=True)
 
 
 def _written_beside(path: Path, content: bytes) -> Path:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
 
 from imssl.errors import UserError
 
@@ -96,9 +97,13 @@ def _in_a_line(value: Any) -> Any:
 
 def _confirmed(text: str, expected: dict[str, Any]) -> str:
     """The text, once it is certain that it reads as meant."""
-    found = YAML(typ="safe").load(text)[SECTION]
     wanted = {name: dict(value) if value else {} for name, value in expected.items()}
-    if {name: value or {} for name, value in found.items()} != wanted:
+    try:
+        section = YAML(typ="safe").load(text)[SECTION]
+        found = {name: value or {} for name, value in section.items()}
+    except YAMLError:
+        found = {}
+    if found != wanted:
         raise UserError(
             f"params.yaml: {SECTION}: is written in a way that cannot be edited here (anchors, or several "
             "documents?); edit it by hand."

@@ -18,8 +18,7 @@ import bench.method_changes
 import bench.method_list
 import bench.run_plan  # noqa: F401 (imported once here, and not in every fork)
 from bench.cli import main
-from bench.conformance import child, rules, run
-from bench.conformance.trial import warm_up
+from bench.conformance import child, rules, run, trial
 
 
 @contextlib.contextmanager
@@ -82,7 +81,8 @@ def serve(request):
 
 if __name__ == "__main__":
     run.started = forked
-    warm_up()
+    trial.warm_up()
+    trial.warm_up = lambda: None  # once is enough for all forks
     for line in sys.stdin:
         worker = os.fork()
         if worker == 0:
