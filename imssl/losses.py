@@ -82,17 +82,18 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     return -F.cosine_similarity(prediction.float(), target.float(), dim=1).mean()
 
 
-def variance_hinge(projections: Tensor, epsilon: float = 1e-4) -> Tensor:
+def variance_hinge(projections: Tensor) -> Tensor:
     """How far the deviation of each feature over the batch falls short of 1 (Bardes et al. 2022, eq. 1).
 
     Args:
         projections: (B, D), B >= 2.
-        epsilon: added to the variance, so that the root has a gradient at 0.
 
     Returns:
         Scalar mean over the features.
     """
-    return F.relu(1 - (projections.float().var(dim=0) + epsilon).sqrt()).mean()
+    # Without the addend (that of the paper) the root of a variance of 0 has an infinite gradient.
+    deviation = (projections.float().var(dim=0) + 1e-4).sqrt()
+    return F.relu(1 - deviation).mean()
 
 
 def off_diagonal_covariance(projections: Tensor) -> Tensor:

@@ -38,7 +38,9 @@ class MaskedReconstruction(Method):
 
     SimMIM replaces masked patches by a learnt token behind the patch embedding of a transformer, and decodes
     with one linear layer. A ResNet has no such place: masked pixels are set to the mean colour, which is 0 in
-    normalised images (as in A2MIM, Li et al. 2023), and a few convolutions decode.
+    normalised images (as in A2MIM, Li et al. 2023), and a few convolutions decode. Batch norm's running
+    statistics, which evaluation uses, are those of masked images; taking them from whole images after
+    training gave no better features.
     """
 
     settings_class = MaskedReconstructionSettings
