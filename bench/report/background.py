@@ -68,7 +68,7 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
             "One seed only: differences between methods may be differences between runs. "
             "List more seeds in params.yaml."
         )
-    found += _unchecked(protocol) + _mixed(results) + _unclean(results)
+    found += unchecked(protocol) + _mixed(results) + _unclean(results)
     for dataset, group in undefined_classes(results.table).groupby("dataset", sort=False):
         names = listed([f"“{name}”" for name in group["class"]])
         found.append(
@@ -142,7 +142,7 @@ def provenance_table(results: Results) -> Table:
     return Table("Provenance of the cells", "Commit", columns, rows, note)
 
 
-def _unchecked(protocol: Protocol) -> list[str]:
+def unchecked(protocol: Protocol) -> list[str]:
     """Methods that nobody knows to keep the contract."""
     found = []
     for method in protocol.methods:
