@@ -1,5 +1,6 @@
 """Methods entered into params.yaml, replaced and taken out: everything, or nothing at all."""
 
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +81,8 @@ def assigned(assignments: list[str]) -> dict[str, Any]:
         if key in found:
             raise UserError(f"--set {assignment}: {key} is set twice")
         try:
-            found[key] = YAML(typ="safe").load(value)
+            # As params.yaml is read: a date, for example, stays text.
+            found[key] = json.loads(json.dumps(YAML(typ="safe").load(value), default=str))
         except YAMLError:
             raise UserError(f"--set {assignment}: {value!r} is not a value as in params.yaml") from None
     return found

@@ -67,10 +67,15 @@ def check_method(
     from bench.conformance.source import read_source
     from bench.method_changes import assigned, id_of
 
-    source = read_source(path)
-    request = Request(path=str(path), rows={id_of(path.name): assigned(assignments or [])})
-    with _stoppable():
-        report = check_method(source, request)
+    try:
+        source = read_source(path)
+        request = Request(path=str(path), rows={id_of(path.name): assigned(assignments or [])})
+        with _stoppable():
+            report = check_method(source, request)
+    except UserError as error:
+        if as_json:
+            print(json.dumps({"passed": False, "error": str(error)}, ensure_ascii=False))
+        raise
     if as_json:
         print(report.as_json())
     else:

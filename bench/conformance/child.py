@@ -8,12 +8,16 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imssl.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.conformance.trial import Trial
+    from imssl.method import MethodSettings
 
 # A file may print, or fill a disk, for ever; nothing that the checks write comes near this.
 LARGEST_OUTPUT_BYTES = 2**30
@@ -98,8 +102,7 @@ def serve(request: Request, content: bytes, tell: Tell) -> None:
         trial = Trial(source, method, next(iter(settings.values())), watch, before)
         if request.encoder is not None:
             trial.timed_encoder = EncoderSettings.model_validate(request.encoder)
-        for refusal in _refusals(trial, settings, request):
-            raise UserError(refusal)
+        _refuse_unfit(trial, settings, request)
     except UserError as error:
         tell({"refused": str(error)})
         return
@@ -112,10 +115,12 @@ def serve(request: Request, content: bytes, tell: Tell) -> None:
     tell({"done": trial.ratios})
 
 
-def _refusals(trial: Any, settings: dict[str, Any], request: Request) -> Iterator[str]:
-    """Why a row cannot be run on a data set of params.yaml, as the method says when it is built."""
-    from dataclasses import replace
+def _refuse_unfit(trial: "Trial", settings: "dict[str, MethodSettings]", request: Request) -> None:
+    """Build the method of every row for every data set of params.yaml.
 
+    Raises:
+        UserError: what the method says against it, or where it fails.
+    """
     from bench.conformance.loading import at_fault
     from imssl.encoder import new_encoder
     from imssl.method import TrainingSet
@@ -129,9 +134,10 @@ def _refusals(trial: Any, settings: dict[str, Any], request: Request) -> Iterato
             training_set = TrainingSet(data.images, data.channels, data.size, request.batch_size, steps)
             try:
                 with trial.watch.watching(), initialising(0, "method"):
-                    replace(trial, settings=values).method(encoder, values, training_set)
+                    trial.method(encoder, values, training_set)
             except (Exception, SystemExit) as error:
-                yield f"{row} cannot be run on data set {data.name}:\n{at_fault(error, trial.source)}"
+                fault = at_fault(error, trial.source)
+                raise UserError(f"{row} cannot be run on data set {data.name}:\n{fault}") from None
 
 
 def main() -> None:

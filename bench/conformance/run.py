@@ -160,7 +160,12 @@ def _messages(child: Child, told: Told, source: MethodSource) -> Iterator[dict[s
                 return
             *lines, waiting = (waiting + received).split(b"\n")
             for line in lines:
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    raise UserError(
+                        f"{source.path}: {_phase(doing)} writes to a file descriptor that is not its own."
+                    ) from None
         if told.doing != doing:
             doing, since = told.doing, time.monotonic()
         if time.monotonic() - since > told.limit:

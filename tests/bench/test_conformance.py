@@ -278,6 +278,30 @@ def test_what_a_method_hides_from_the_loss_is_still_reported(copy, losses):
     assert re.search(r"^fail +files, network, processes .*(file|network|process): ", out, re.MULTILINE)
 
 
+NOISY = """
+import os, stat
+for descriptor in range(3, 40):
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.write(descriptor, b"noise\\n")
+    except OSError:
+        pass
+"""
+
+
+def test_a_file_that_writes_to_the_checks_own_channel_is_refused(copy):
+    status, _, err = copy.bench("check-method", copy.write("mine.py", NOISY + method()), rules=["import"])
+    assert status == 2
+    assert "file descriptor that is not its own" in err
+
+
+def test_a_program_can_read_why_a_file_was_not_loaded(copy):
+    status, out, err = copy.bench("check-method", copy.write("mine.py", "x = (\n"), "--json")
+    assert status == 2
+    assert err.startswith("error: ")
+    assert json.loads(out) == {"passed": False, "error": err.removeprefix("error: ").rstrip("\n")}
+
+
 def test_a_check_that_never_ends_is_ended(copy):
     file = copy.write("mine.py", method(losses="while True: pass"))
     values = {"bench.conformance.run.RULE_SECONDS": 1.0}
