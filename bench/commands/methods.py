@@ -225,7 +225,8 @@ def _show_plan(name: str, speed_ratio: float | None) -> None:
 
 
 def _told(planned: "Plan", protocol: "Protocol") -> str:
-    lines = [f"dvc repro will compute {planned.cells} cells of it on {len(protocol.datasets)} data sets:"]
+    datasets = "1 data set" if len(protocol.datasets) == 1 else f"{len(protocol.datasets)} data sets"
+    lines = [f"dvc repro will compute {planned.cells} cells of it on {datasets}:"]
     lines += [f"  {stage.stage:<9} {stage.cells:>4}  {_duration(stage.seconds)}" for stage in planned.stages]
     if planned.reused:
         lines.append(f"{planned.reused} more are finished and found again.")

@@ -97,13 +97,13 @@ class Copy:
         return str(file)
 
     def state(self) -> dict[str, str]:
-        """Digest of everything that the verbs may touch."""
-        files = [
-            path for path in self.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-        ]
+        """Digests of what the verbs may touch, and whatever else lies beside it."""
+        places = (self.folder, self.folder / "imssl" / "methods", self.folder / "bench" / "checked")
         return {
             str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
+            for place in places
+            for path in place.glob("*")
+            if path.is_file()
         }
 
     @property
