@@ -142,30 +142,34 @@ def remove(name: str, delete_file: bool) -> list[Path]:
     protocol = read_protocol()
     text = PARAMS.read_bytes().decode("utf-8")
     _refuse_unknown(name, protocol)
-    file = method_file(name, protocol)
     if file_of(name) in BUILT_IN:
         raise UserError(f"{name} is built in and cannot be removed; the paper's comparison is about it.")
     if name == protocol.report.baseline:
         raise UserError(f"{name} is report.baseline in params.yaml; make another method the baseline first.")
-    changes: Changes = {}
-    if delete_file:
-        others = [
-            other for other in protocol.methods if other != name and method_file(other, protocol) == file
-        ]
-        if others:
-            raise UserError(f"imssl/methods/{file.name} is also the file of {', '.join(others)}; it stays.")
-        if file.name in (*BUILT_IN, *EXAMPLES):
-            raise UserError(
-                f"imssl/methods/{file.name} is part of the suite; remove {name} without its file."
-            )
-        changes = {path: None for path in (file, record_file(file.name)) if path.exists()}
+    deleted = _files_of(name, protocol) if delete_file else []
     edited = without_row(text, name)
     protocol_of(edited)
-    deleted = list(changes)
     # First the row, then the file: a row without a file would be worse than a file without a row.
-    rows_first: Changes = {PARAMS: edited.encode()}
-    change_files(rows_first | changes)
+    changes: Changes = {PARAMS: edited.encode()}
+    for file in deleted:
+        changes[file] = None
+    change_files(changes)
     return deleted
+
+
+def _files_of(name: str, protocol: Protocol) -> list[Path]:
+    """The method file and the record that go with a row.
+
+    Raises:
+        UserError: the file is not this row's alone.
+    """
+    file = method_file(name, protocol)
+    others = [other for other in protocol.methods if other != name and method_file(other, protocol) == file]
+    if others:
+        raise UserError(f"imssl/methods/{file.name} is also the file of {', '.join(others)}; it stays.")
+    if file.name in (*BUILT_IN, *EXAMPLES):
+        raise UserError(f"imssl/methods/{file.name} is part of the suite; remove {name} without its file.")
+    return [path for path in (file, record_file(file.name)) if path.exists()]
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,13 @@ def test_what_is_protected_is_not_removed(copy, name, words):
     assert copy.state() == before
 
 
+def test_a_row_whose_file_is_gone_can_be_removed(copy):
+    assert copy.bench("add-method", copy.write("mine.py", SOUND), rules=["import"])[0] == 0
+    (copy.folder / "imssl" / "methods" / "mine.py").unlink()
+    assert copy.bench("remove-method", "mine")[0] == 0
+    assert "mine" not in copy.methods
+
+
 def test_the_baseline_is_not_removed(copy):
     assert copy.bench("add-method", copy.write("mine.py", SOUND), rules=["import"])[0] == 0
     params = copy.folder / "params.yaml"
