@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.analysis.draws import Column, Place, draw_columns
 from bench.cells import Cell, Mode, Stage
 from bench.intervals import Interval
 from bench.protocol import Protocol
 from bench.report.layout import Entry, number, span
 from bench.report.read import Results, State
-from bench.report.tidy import evaluation_of
-from bench.statistics import MEASUREMENT, curve_means, over_seeds, seed_mean_interval, with_best
-from imssl.seeds import derived_seed
+from bench.statistics import MEASUREMENT, curve_means, over_seeds, with_best
 
 
 class Measurement(NamedTuple):
@@ -35,6 +34,7 @@ class Summary:
         protocol: what was asked for.
         results: what is there.
         measured: one row of `over_seeds` with ``best``, by measurement.
+        columns: the primary metric of every method and its bootstrap draws, see bench.analysis.draws.
         intervals: of the primary metric, for measurements with results of every seed.
         curves: of pretraining, see `curve_means`.
     """
@@ -42,6 +42,7 @@ class Summary:
     protocol: Protocol
     results: Results
     measured: dict[Measurement, dict[str, Any]]
+    columns: dict[Place, Column]
     intervals: dict[Measurement, Interval]
     curves: pd.DataFrame
 
@@ -110,11 +111,13 @@ def summarise(protocol: Protocol, results: Results) -> Summary:
         for cell, frame in results.histories.items()
     ]
     empty = pd.DataFrame(columns=["dataset", "method", "seed", "epoch"])
+    columns = draw_columns(protocol, results)
     return Summary(
         protocol=protocol,
         results=results,
         measured={_measurement(row): row for row in rows},
-        intervals=_intervals(protocol, results),
+        columns=columns,
+        intervals=_intervals(columns, protocol.report.level),
         curves=curve_means(pd.concat(histories) if histories else empty, protocol.seeds),
     )
 
@@ -124,27 +127,12 @@ def _measurement(row: dict[str, Any]) -> Measurement:
     return Measurement(*plain)
 
 
-def _intervals(protocol: Protocol, results: Results) -> dict[Measurement, Interval]:
-    groups: dict[Measurement, list[tuple[Cell, int | None]]] = {}
-    for cell, block in results.predictions:
-        metric = results.cards[cell.dataset].primary_metric
-        evaluation = evaluation_of(cell)
-        measurement = Measurement(cell.dataset, cell.method, evaluation, cell.fraction, block, "", metric)
-        groups.setdefault(measurement, []).append((cell, block))
-    intervals = {}
-    for measurement, found in groups.items():
-        if len(found) == len(protocol.seeds):
-            card = results.cards[measurement.dataset]
-            intervals[measurement] = seed_mean_interval(
-                [results.predictions[key] for key in found],
-                card.task,
-                card.primary_metric,
-                protocol.report.resamples,
-                # One seed for all methods of a data set, so that they are resampled alike.
-                derived_seed(0, "bootstrap", measurement.dataset),
-                protocol.report.level,
-            )
-    return intervals
+def _intervals(columns: dict[Place, Column], level: float) -> dict[Measurement, Interval]:
+    return {
+        Measurement(place.dataset, method, *place[1:], "", column.metric): column.interval(method, level)
+        for place, column in columns.items()
+        for method in column.methods
+    }
 
 
 def _cells(measurement: Measurement, protocol: Protocol) -> list[Cell]:
