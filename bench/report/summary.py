@@ -1,6 +1,7 @@
 """The numbers behind the page: every measurement over its seeds, found again by name."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -9,7 +10,7 @@ from bench.analysis.draws import Column, Place, draw_columns
 from bench.cells import Cell, Mode, Stage
 from bench.intervals import Interval
 from bench.protocol import Protocol
-from bench.report.layout import Entry, number, span
+from bench.report.layout import Entry, MethodStyle, method_styles, number, span
 from bench.report.read import Results, State
 from bench.statistics import MEASUREMENT, curve_means, over_seeds, with_best
 
@@ -46,13 +47,22 @@ class Summary:
     intervals: dict[Measurement, Interval]
     curves: pd.DataFrame
 
+    @cached_property
+    def styles(self) -> dict[str, MethodStyle]:
+        """How each method looks."""
+        return method_styles(list(self.protocol.methods))
+
+    @cached_property
+    def _curves(self) -> dict[tuple[str, str], dict[str, dict[int, float]]]:
+        points: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+        for _, row in self.curves.iterrows():
+            own = points.setdefault((row["dataset"], row["quantity"]), {})
+            own.setdefault(row["method"], {})[int(row["epoch"])] = float(row["mean"])
+        return points
+
     def curve(self, dataset: str, quantity: str) -> dict[str, dict[int, float]]:
         """Means of a quantity of pretraining by method and epoch."""
-        own = self.curves[(self.curves["dataset"] == dataset) & (self.curves["quantity"] == quantity)]
-        points: dict[str, dict[int, float]] = {}
-        for method, epoch, mean in zip(own["method"], own["epoch"], own["mean"], strict=True):
-            points.setdefault(str(method), {})[int(epoch)] = float(mean)
-        return points
+        return self._curves.get((dataset, quantity), {})
 
     def mean(self, measurement: Measurement) -> float | None:
         """Mean over the seeds; None unless every seed has a defined value."""
@@ -64,7 +74,7 @@ class Summary:
         card = self.results.cards.get(dataset)
         return card.primary_metric if card else "macro_auroc"
 
-    def entry(self, measurement: Measurement, mark_best: bool = False, digits: int = 3) -> Entry:
+    def entry(self, measurement: Measurement, digits: int = 3) -> Entry:
         """A measurement as a cell of a table: mean, interval and spread, or why there is none."""
         mean = self.mean(measurement)
         if mean is None:
@@ -74,7 +84,7 @@ class Summary:
             small.append(f"[{span(interval.low, interval.high, digits)}]")
         if row["lowest"] < row["highest"]:
             small.append(span(row["lowest"], row["highest"], digits))
-        return Entry(number(mean, digits), tuple(small), best=mark_best and bool(row["best"]))
+        return Entry(number(mean, digits), tuple(small))
 
     def is_complete(self, measurement: Measurement) -> bool:
         """Whether every cell that a measurement is made of has results."""
