@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from bench.protocol import Protocol, read_protocol
+from bench.report.leaderboard import write_reports
 from bench.stages import data
+from tests.bench.small_run import small_protocol, write_run
 
 TINY = (Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8")
 
@@ -56,3 +58,14 @@ def prepared_project(project: Path, prepared_data: Path) -> Path:
     """A project whose data sets are prepared."""
     shutil.copytree(prepared_data, project / "data")
     return project
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small run that has one hole of each kind, and its report; do not change it."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_run(small_protocol())
+        write_reports(small_protocol())
+    return folder

@@ -243,7 +243,7 @@ function wireFilters() {
       show();
     });
   }
-  filters.querySelector("#reset").addEventListener("click", () => {
+  filters.querySelector("#reset-view").addEventListener("click", () => {
     for (const name of [...view.keys()]) if (name !== "theme") view.delete(name);
     remember("q", "");
     filters.reset();
