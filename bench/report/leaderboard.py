@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.analyse import analyse
+from bench.analysis.document import results_document, write_document
 from bench.protocol import Protocol
 from bench.report import background, charts, tables
 from bench.report.layout import METRIC_NAMES, Figure, Table, listed, method_styles
 from bench.report.page import render
+from bench.report.plot_tables import write_plot_tables
 from bench.report.read import read_results
 from bench.report.summary import Summary, summarise
 from bench.results import REPORTS, write_json, write_table, write_text
@@ -15,6 +18,7 @@ from bench.results import REPORTS, write_json, write_table, write_text
 LEADERBOARD = REPORTS / "leaderboard.html"
 RESULTS_TABLE = REPORTS / "results.csv"
 METRICS = REPORTS / "metrics.json"
+DOCUMENT = REPORTS / "results.json"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ def write_reports(protocol: Protocol) -> Path:
     summary = summarise(protocol, read_results(protocol))
     write_table(RESULTS_TABLE, summary.results.table)
     write_json(METRICS, short_metrics(summary))
+    write_document(DOCUMENT, results_document(summary, analyse(summary)))
+    write_plot_tables(summary)
     write_text(LEADERBOARD, render(page_context(summary)))
     return LEADERBOARD
 
