@@ -33,7 +33,7 @@ CLAIMS: dict[str, str] = {
     "low": "lower end of its interval; simultaneous for the rule `each`; NaN if the uncertainty is unknown",
     "high": "upper end",
     "where": "the cell of the lowest interval, for the rule `each`; empty otherwise",
-    "datasets": "data sets behind the effect",
+    "judged_on": "the data sets behind the effect",
     "seeds": "number of seeds",
     "verdict": "reproduced, contradicted, inconclusive, or none",
     "why": "a sentence on the verdict",
@@ -269,7 +269,7 @@ def _row(
         "rule": RULES[claim.rule].format(margin=f"{claim.margin:g}"),
         "method": method,
         "reference": reference,
-        "datasets": ", ".join(datasets),
+        "judged_on": ", ".join(datasets),
         "seeds": seeds,
         **asdict(judged),
     }

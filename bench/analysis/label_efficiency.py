@@ -92,7 +92,7 @@ def labels_to_reach(
     Returns:
         (R,) fractions; the first one where it suffices already; NaN where none does.
     """
-    axis = np.log(np.asarray(fractions, dtype=float))
+    shares = np.asarray(fractions, dtype=float)
     above = means >= target
     # The first point above, and the one before it.
     end = above.argmax(axis=0)
@@ -100,8 +100,8 @@ def labels_to_reach(
     curve = np.arange(means.shape[1])
     low, high = means[start, curve], means[end, curve]
     rise = np.where(high > low, high - low, 1.0)
-    share = np.where(end > 0, (target - low) / rise, 0.0)
-    crossing = np.exp(axis[start] + share * (axis[end] - axis[start]))
+    part = np.where(end > 0, (target - low) / rise, 0.0)
+    crossing = shares[start] * (shares[end] / shares[start]) ** part
     return np.where(above.any(axis=0), crossing, np.nan)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.analyse import analyse
+from bench.analysis.document import results_document, write_document
 from bench.protocol import Protocol
 from bench.report import background
 from bench.report.aggregates import aggregate_table, efficiency_table
@@ -16,6 +17,7 @@ from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Figure, listed, 
 from bench.report.method_page import method_context
 from bench.report.page import render
 from bench.report.paper_tables import claim_table, differences_counted, ledger_table
+from bench.report.plot_tables import write_plot_tables
 from bench.report.read import read_results
 from bench.report.summary import Summary, summarise
 from bench.report.view import View, view_of
@@ -24,6 +26,7 @@ from bench.results import REPORTS, write_json, write_table, write_text
 LEADERBOARD = REPORTS / "leaderboard.html"
 RESULTS_TABLE = REPORTS / "results.csv"
 METRICS = REPORTS / "metrics.json"
+DOCUMENT = REPORTS / "results.json"
 METHODS = REPORTS / "methods"
 DATASETS = REPORTS / "datasets"
 
@@ -40,7 +43,10 @@ def write_reports(protocol: Protocol) -> Path:
     summary = summarise(protocol, read_results(protocol))
     write_table(RESULTS_TABLE, summary.results.table)
     write_json(METRICS, short_metrics(summary))
-    write_pages(view_of(summary, analyse(summary)))
+    analysis = analyse(summary)
+    write_document(DOCUMENT, results_document(summary, analysis))
+    write_plot_tables(summary)
+    write_pages(view_of(summary, analysis))
     return LEADERBOARD
 
 

@@ -1,4 +1,4 @@
-"""The pages in a real browser: what can be clicked, typed and shared; and they ask the network for nothing."""
+"""The pages in a real browser: what can be clicked, typed and shared, without a request."""
 
 import shutil
 from pathlib import Path
