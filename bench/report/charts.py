@@ -84,7 +84,7 @@ def cka_chart(
                 records.append(record | {"block": block, "null": round(null, 5), "says": words})
     if not records:
         return None
-    base = alt.Chart(alt.Data(values=records))
+    base = alt.Chart()
     x = alt.X("block:O", title="block", axis=alt.Axis(labelAngle=0))
     lowest = min(0.0, *(record["mean"] for record in records))
     y = alt.Y("mean:Q", title="CKA", scale=alt.Scale(domain=[lowest, 1]))
@@ -118,7 +118,7 @@ def ks_chart(summary: Summary, dataset: str, fraction: float, methods: Sequence[
         return None
     axis = alt.Axis(labelAngle=-35, labelLimit=110) if len(classes) > 1 else alt.Axis(labelAngle=0)
     chart = (
-        alt.Chart(alt.Data(values=records))
+        alt.Chart()
         .mark_point(filled=True, size=70, opacity=1)
         .encode(
             x=alt.X("class:N", title=None, sort=list(classes), axis=axis),
@@ -144,7 +144,7 @@ def cost_chart(summary: Summary, dataset: str, methods: Sequence[str]) -> Figure
             records.append(record | {"seconds": round(seconds, 3)})
     if not records:
         return None
-    base = alt.Chart(alt.Data(values=records))
+    base = alt.Chart()
     x = alt.X("seconds:Q", title="seconds of pretraining, one seed", axis=alt.Axis(tickCount=6, grid=False))
     y = alt.Y("mean:Q", title=METRIC_NAMES[metric], scale=fitting_scale(records))
     encoding = method_encoding(summary)

@@ -1,18 +1,21 @@
 """The charts of training curves, and of the output distributions behind a KS value."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import altair as alt
 
 from bench.report.encodings import Record, figure, method_encoding, usual_size
 from bench.report.layout import Figure, listed, number, percent
 from bench.report.outputs import Outputs
-from bench.report.summary import Summary
+from bench.report.summary import Summary, quantities
 from bench.report.tables import thinned
 
 CURVE_POINTS = 120
 FEW = 60
 PANEL = 150
+# A facet asks for data of its own; the figure puts the records there.
+RECORDS = alt.Data(name="records")
 
 
 def curve_chart(
@@ -30,7 +33,7 @@ def curve_chart(
             records.append({"method": method, "epoch": epoch, "mean": round(drawn[epoch], 5), "says": words})
         ends.append(f"{method} {number(drawn[max(drawn)])}")
     encoding = method_encoding(summary)
-    base = alt.Chart(alt.Data(values=records))
+    base = alt.Chart()
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=6, tickMinStep=1, grid=False))
     y = alt.Y("mean:Q", title=axis, scale=alt.Scale(zero=False))
     layers = [base.mark_line(strokeWidth=2).encode(x=x, y=y, color=encoding["color"])]
@@ -45,6 +48,41 @@ def curve_chart(
     return figure(
         summary, name, f"{dataset}: {axis}", words, methods, records, usual_size(alt.layer(*layers))
     )
+
+
+def method_curves(summary: Summary, method: str, baseline: str) -> Figure | None:
+    """Loss and kNN score of a method and the baseline by epoch, a panel per data set and quantity."""
+    shown = [method] if method == baseline else [baseline, method]
+    records: list[Record] = []
+    order = []
+    for dataset in summary.protocol.datasets:
+        for quantity, _, axis in quantities(summary, dataset):
+            panel, curves = f"{dataset}: {axis}", summary.curve(dataset, quantity)
+            order.append(panel)
+            for name in shown:
+                points = curves.get(name, {})
+                records += [
+                    {"method": name, "panel": panel, "epoch": epoch, "mean": round(points[epoch], 5)}
+                    for epoch in thinned(sorted(points), FEW)
+                ]
+    if not records:
+        return None
+    chart = (
+        alt.Chart()
+        .mark_line(strokeWidth=2, point={"size": 25, "filled": True, "opacity": 1})
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=4, tickMinStep=1, grid=False)),
+            y=alt.Y("mean:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
+            **method_encoding(summary),
+        )
+        .properties(width=1.5 * PANEL, height=PANEL)
+        .facet(facet=alt.Facet("panel:N", title=None, sort=order), data=RECORDS, columns=4, spacing=24)
+        .resolve_scale(x="independent", y="independent")
+    )
+    panels = listed(order)
+    words = f"Pretraining of {listed(shown)}, by epoch: {panels}. The data sets' pages have the numbers."
+    drawing = figure(summary, f"curves-{method}", "Loss and kNN score by epoch", words, shown, records, chart)
+    return replace(drawing, note="")
 
 
 def outputs_chart(
@@ -75,7 +113,7 @@ def outputs_chart(
             }
         )
     order = [f"{own.method}, KS {number(own.distance)}" for own in outputs]
-    base = alt.Chart(alt.Data(values=records))
+    base = alt.Chart()
     x = alt.X(
         "p:Q", title="predicted probability", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=3)
     )
@@ -92,7 +130,7 @@ def outputs_chart(
             gaps.encode(x=x, y=alt.Y("low:Q", title="share of test images"), y2="high:Q"),
         )
         .properties(width=PANEL, height=PANEL * 0.75)
-        .facet(facet=alt.Facet("panel:N", title=None, sort=order), columns=2, spacing=18)
+        .facet(facet=alt.Facet("panel:N", title=None, sort=order), data=RECORDS, columns=2, spacing=18)
     )
     first = outputs[0]
     title = f"{dataset}: “{first.class_name}”, seed {first.seed}"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from bench.report import charts, tables
 from bench.report.curve_charts import curve_chart, outputs_chart
-from bench.report.layout import KERNEL_NAMES, METRIC_NAMES, Figure, Table
+from bench.report.layout import KERNEL_NAMES, Figure, Table
 from bench.report.outputs import outputs_of
 from bench.report.samples import Strip, sample_strip
-from bench.report.summary import Summary
+from bench.report.summary import quantities
 from bench.report.view import View
 
 
@@ -91,15 +91,6 @@ def chart_tables(view: View, dataset: str, methods: Sequence[str]) -> ChartTable
         ],
         cost=tables.cost_table(summary, dataset, methods),
     )
-
-
-def quantities(summary: Summary, dataset: str) -> list[tuple[str, str, str]]:
-    """The loss and the kNN score, whatever metric that score is, where recorded: column, title, axis."""
-    scores = [
-        (f"knn_{metric}", f"nearest-neighbour {name} on validation images", f"kNN {name}")
-        for metric, name in METRIC_NAMES.items()
-    ]
-    return [names for names in [("loss", "loss", "loss"), *scores] if summary.curve(dataset, names[0])]
 
 
 def _present(figure: Figure | None) -> list[Figure]:

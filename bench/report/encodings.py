@@ -62,7 +62,7 @@ def lines_with_intervals(
     summary: Summary, records: Sequence[Record], x: alt.X, title: str, shift: alt.XOffset | None = None
 ) -> alt.LayerChart | alt.FacetChart:
     """Means joined by lines, their intervals as rules."""
-    base = alt.Chart(alt.Data(values=list(records)))
+    base = alt.Chart()
     place = {"x": x} if shift is None else {"x": x, "xOffset": shift}
     y = alt.Y("mean:Q", title=title, scale=fitting_scale(records))
     encoding = method_encoding(summary)
@@ -102,8 +102,8 @@ def figure(
         records: what it shows; methods without any are named below it.
         chart: Altair's.
     """
-    spec = chart.to_dict(validate=False)
-    spec.pop("config", None)
+    # Altair would copy and check every record many times over.
+    spec = {**chart.to_dict(validate=False), "data": {"values": list(records)}}
     absent = [method for method in methods if method not in {record["method"] for record in records}]
     notes = [f"Not drawn, for want of values from every seed: {listed(absent)}."] if absent else []
     left_out = len(summary.protocol.methods) - len(methods)

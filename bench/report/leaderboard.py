@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from altair.utils.schemapi import debug_mode
+
 from bench.analysis.analyse import analyse
 from bench.analysis.document import results_document, write_document
 from bench.protocol import Protocol
@@ -14,7 +16,7 @@ from bench.report.dataset_parts import DatasetCharts, chart_tables, dataset_char
 from bench.report.details import cell_details
 from bench.report.headline import headline
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Figure, listed, percent
-from bench.report.method_page import method_context
+from bench.report.method_page import method_context, own_curves
 from bench.report.page import render
 from bench.report.paper_tables import claim_table, differences_counted, ledger_table
 from bench.report.plot_tables import write_plot_tables
@@ -53,7 +55,10 @@ def write_reports(protocol: Protocol) -> Path:
 def write_pages(view: View) -> None:
     """Write the leaderboard and a page for each method and data set."""
     protocol = view.summary.protocol
-    charts = {dataset: dataset_charts(view, dataset) for dataset in protocol.datasets}
+    # Checking every part of every chart against Vega-Lite's schema takes longer than drawing them.
+    with debug_mode(False):
+        charts = {dataset: dataset_charts(view, dataset) for dataset in protocol.datasets}
+        curves = {method: own_curves(view, method) for method in protocol.methods}
     details = cell_details(view.summary)
     frame = {
         "profile": protocol.profile,
@@ -64,7 +69,7 @@ def write_pages(view: View) -> None:
         "datasets": list(protocol.datasets),
     }
     for method in protocol.methods:
-        context = frame | method_context(view, method, details, "../")
+        context = frame | method_context(view, method, curves[method], details, "../")
         write_text(METHODS / f"{method}.html", render("method.html", context))
     for dataset in protocol.datasets:
         context = frame | dataset_context(view, dataset, charts[dataset], details, "../")

@@ -5,8 +5,7 @@ from typing import Any
 
 from bench.report.background import check_sentence, method_settings, written_facts
 from bench.report.comparisons import Scope, difference_entry, place_name, places_of, score_entry
-from bench.report.curve_charts import curve_chart
-from bench.report.dataset_parts import quantities
+from bench.report.curve_charts import method_curves
 from bench.report.details import KEY_LENGTH, origin_words
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Column, Entry, Figure, Row, Table, number
 from bench.report.read import State
@@ -14,12 +13,21 @@ from bench.report.summary import Measurement
 from bench.report.view import View
 
 
-def method_context(view: View, method: str, details: dict[str, Any], root: str) -> dict[str, Any]:
+def own_curves(view: View, method: str) -> list[Figure]:
+    """The method's training curves beside the baseline's; none where there are no results."""
+    figure = method_curves(view.summary, method, view.summary.protocol.report.baseline)
+    return [figure] if figure else []
+
+
+def method_context(
+    view: View, method: str, curves: list[Figure], details: dict[str, Any], root: str
+) -> dict[str, Any]:
     """What method.html places besides the frame of all pages.
 
     Args:
         view: the run.
         method: id.
+        curves: from own_curves.
         details: of all cells, see bench.report.details.
         root: of the reports, as seen from the page.
     """
@@ -32,7 +40,7 @@ def method_context(view: View, method: str, details: dict[str, Any], root: str) 
         "shown": [view.summary.styles[name] for name in shown],
         "checks": check_sentence(method, protocol),
         "standings": [_standing_table(view, method, name, root) for name in EVALUATION_NAMES],
-        "curves": _curves(view, shown),
+        "curves": curves,
         "settings": written_facts(method_settings(protocol)[method]),
         "runs": [_run_table(view, method, dataset) for dataset in protocol.datasets],
         "details": details | {"cells": _own_cells(details["cells"], method)},
@@ -64,17 +72,6 @@ def _standing_table(view: View, method: str, evaluation: str, root: str) -> Tabl
         columns=tuple(Column(place_name(place)) for place in places_of(scope, evaluation)),
         rows=tuple(rows),
     )
-
-
-def _curves(view: View, shown: list[str]) -> list[Figure]:
-    """Training curves of the method beside the baseline's."""
-    found = [
-        curve_chart(view.summary, dataset, quantity, axis, shown)
-        for dataset in view.summary.protocol.datasets
-        for quantity, _, axis in quantities(view.summary, dataset)
-    ]
-    # Which other methods there are does not matter here.
-    return [replace(figure, note="") for figure in found if figure]
 
 
 def _run_table(view: View, method: str, dataset: str) -> Table:

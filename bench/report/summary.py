@@ -10,7 +10,7 @@ from bench.analysis.draws import Column, Place, draw_columns
 from bench.cells import Cell, Mode, Stage
 from bench.intervals import Interval
 from bench.protocol import Protocol
-from bench.report.layout import Entry, MethodStyle, method_styles, number, span
+from bench.report.layout import METRIC_NAMES, Entry, MethodStyle, method_styles, number, span
 from bench.report.read import Results, State
 from bench.statistics import MEASUREMENT, curve_means, over_seeds, with_best
 
@@ -130,6 +130,15 @@ def summarise(protocol: Protocol, results: Results) -> Summary:
         intervals=_intervals(columns, protocol.report.level),
         curves=curve_means(pd.concat(histories) if histories else empty, protocol.seeds),
     )
+
+
+def quantities(summary: Summary, dataset: str) -> list[tuple[str, str, str]]:
+    """The loss and the kNN score, whatever metric that score is, where recorded: column, title, axis."""
+    scores = [
+        (f"knn_{metric}", f"nearest-neighbour {name} on validation images", f"kNN {name}")
+        for metric, name in METRIC_NAMES.items()
+    ]
+    return [names for names in [("loss", "loss", "loss"), *scores] if summary.curve(dataset, names[0])]
 
 
 def _measurement(row: dict[str, Any]) -> Measurement:
