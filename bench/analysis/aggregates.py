@@ -93,7 +93,7 @@ def improvement(
         (B,) shares of pairs won; a tie counts half.
     """
     wins = (one[:, None] > other) + 0.5 * (one[:, None] == other)
-    return np.einsum("bi,ij,bj->b", counts_one, wins, counts_other) / (one.size * other.size)
+    return ((counts_one @ wins) * counts_other).sum(axis=1) / (one.size * other.size)
 
 
 Kind = tuple[str, float | None, int | None, bool]
@@ -150,7 +150,7 @@ def _means(column: Column, methods: list[str]) -> NDArray[np.float64]:
 
 
 class _SeedDraws:
-    """How often each seed is drawn, by data set and side of a comparison.
+    """Which seeds are drawn, by data set and side of a comparison.
 
     The columns of a data set share their draws: their runs start from the same pretrained encoders.
     """
@@ -158,16 +158,19 @@ class _SeedDraws:
     def __init__(self, columns: list[Column]) -> None:
         self.resamples = columns[0].draws.shape[2]
         self.seeds = len(columns[0].seeds)
-        self._counts: dict[tuple[str, str], NDArray[np.int64]] = {}
+        self._drawn: dict[tuple[str, str], NDArray[np.int64]] = {}
+
+    def drawn(self, place: Place, side: str) -> NDArray[np.int64]:
+        """(R, S) places of the drawn seeds in the protocol's list."""
+        key = (place.dataset, side)
+        if key not in self._drawn:
+            generator = numpy_generator(0, "seeds", *key)
+            self._drawn[key] = generator.integers(self.seeds, size=(self.resamples, self.seeds))
+        return self._drawn[key]
 
     def counts(self, place: Place, side: str) -> NDArray[np.int64]:
-        """(R, S), every row of sum S."""
-        key = (place.dataset, side)
-        if key not in self._counts:
-            generator = numpy_generator(0, "seeds", *key)
-            shares = np.full(self.seeds, 1 / self.seeds)
-            self._counts[key] = generator.multinomial(self.seeds, shares, size=self.resamples)
-        return self._counts[key]
+        """(R, S) how often each seed is drawn."""
+        return (self.drawn(place, side)[:, :, None] == np.arange(self.seeds)).sum(axis=1)
 
 
 def _runs(columns: list[Column], method: str, draws: _SeedDraws, level: float) -> dict[str, float]:
@@ -176,11 +179,9 @@ def _runs(columns: list[Column], method: str, draws: _SeedDraws, level: float) -
     if draws.seeds == 1:
         return found
     resampled = [
-        np.repeat(np.tile(own, draws.resamples), draws.counts(column.place, "method").ravel())
-        for own, column in zip(scores, columns, strict=True)
+        own[draws.drawn(column.place, "method")] for own, column in zip(scores, columns, strict=True)
     ]
-    runs = np.concatenate([values.reshape(draws.resamples, draws.seeds) for values in resampled], axis=1)
-    return found | _ends("iqm", interquartile_mean(runs), level)
+    return found | _ends("iqm", interquartile_mean(np.concatenate(resampled, axis=1)), level)
 
 
 def _improvement(

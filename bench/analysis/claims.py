@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,9 +81,10 @@ class Judgement:
     test_factor: float = math.nan
 
 
-def read_claims() -> list[Claim]:
+@cache
+def read_claims() -> tuple[Claim, ...]:
     """The claims, in the order of the page."""
-    return [Claim(**claim) for claim in YAML(typ="safe").load(CLAIMS_FILE)["claims"]]
+    return tuple(Claim(**claim) for claim in YAML(typ="safe").load(CLAIMS_FILE)["claims"])
 
 
 def claim_table(summary: Summary) -> pd.DataFrame:

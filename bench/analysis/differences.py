@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bench.analysis.draws import Column
-from bench.analysis.estimate import Estimate, paired_estimate, pooled_seed_variance
+from bench.analysis.estimate import Estimate, paired_estimate
 
 DIFFERENCES: dict[str, str] = {
     "dataset": "id of the data set",
@@ -65,9 +65,9 @@ def compared(column: Column, method: str, baseline: str) -> Estimate | None:
         return None
     return paired_estimate(
         column.values[one] - column.values[other],
-        (column.draws[one] - column.draws[other]).mean(axis=0),
+        column.mean_draws[one] - column.mean_draws[other],
         column.units,
-        pooled_seed_variance(column.values),
+        column.seed_variance,
     )
 
 
@@ -112,7 +112,7 @@ def _row(column: Column, method: str, baseline: str, level: float) -> dict[str, 
         return {**row, **nothing, "undefined": 0, "reason": reason}
     low, high = estimate.interval(level)
     one, other = column.methods.index(method), column.methods.index(baseline)
-    undefined = np.isnan(column.draws[[one, other]]).any(axis=(0, 1)).sum()
+    undefined = np.isnan(column.mean_draws[[one, other]]).any(axis=0).sum()
     return {
         **row,
         "effect": estimate.effect,

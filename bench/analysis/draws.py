@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import bench.intervals
 import imssl.metrics
 from bench.analysis.draws_cache import kept_arrays
+from bench.analysis.estimate import pooled_seed_variance
 from bench.cells import Cell
 from bench.intervals import Interval, percentile_interval, resample_counts
 from bench.protocol import Protocol
@@ -73,6 +74,16 @@ class Column:
     units: int
     excluded: dict[str, str]
 
+    @cached_property
+    def mean_draws(self) -> NDArray[np.float64]:
+        """(M, R) mean over the seeds on each resample; NaN where it is undefined for any seed."""
+        return self.draws.mean(axis=1)
+
+    @cached_property
+    def seed_variance(self) -> tuple[float, int]:
+        """Between seeds, of the difference of two methods, see pooled_seed_variance."""
+        return pooled_seed_variance(self.values)
+
     def row(self, method: str) -> int | None:
         """Row of a method in ``values`` and ``draws``; None where it is left out."""
         return self.methods.index(method) if method in self.methods else None
@@ -80,7 +91,7 @@ class Column:
     def interval(self, method: str, level: float) -> Interval:
         """The mean over seeds with the percentile interval over test patients, seeds taken as given."""
         row = self.methods.index(method)
-        averages = self.draws[row].mean(axis=0)
+        averages = self.mean_draws[row]
         low, high = percentile_interval(averages, level)
         return Interval(
             value=float(self.values[row].mean()),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Estimate:
         """Half the width of the interval."""
         if not self.is_uncertainty_known:
             return math.nan
-        return float(stats.t.ppf((1 + level) / 2, self.freedom)) * self.error if self.error > 0 else 0.0
+        return float(stdtrit(self.freedom, (1 + level) / 2)) * self.error if self.error > 0 else 0.0
 
     @property
     def p_value(self) -> float:
@@ -69,7 +69,7 @@ class Estimate:
             return math.nan
         if self.error == 0:
             return 1.0 if self.effect == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.effect) / self.error, self.freedom))
+        return float(2 * stdtr(self.freedom, -abs(self.effect) / self.error))
 
     @property
     def is_uncertainty_known(self) -> bool:

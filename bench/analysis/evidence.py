@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from bench.protocol import Protocol
 
 EARLY, LATE = (1, 2), (3, 4)
 BEFORE_LAST = (1, 2, 3)
+CKA, KS = "cka_linear", "ks"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ class Run:
     protocol: Protocol
     columns: Mapping[Place, Column]
     table: pd.DataFrame
+
+    @cached_property
+    def of_seeds(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        """Rows about feature reuse and KS distances, not about one class, by data set, method and metric."""
+        wanted = self.table["metric"].isin([CKA, KS]) & (self.table["class"] == "")
+        groups = self.table[wanted].groupby(["dataset", "method", "metric"], sort=False)
+        return {(str(key[0]), str(key[1]), str(key[2])): rows for key, rows in groups}
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def early_probe_gain(run: Run, dataset: str, method: str, reference: str) -> lis
     # Blocks of one encoder share seeds and patients, so their mean is varied as a whole.
     pairs = list(zip(columns, rows, strict=True))
     values = np.mean([column.values[row] for column, row in pairs], axis=0)
-    draws = np.mean([column.draws[row].mean(axis=1) for column, row in pairs], axis=0)
+    draws = np.mean([column.mean_draws[row] for column, row in pairs], axis=0)
     one, other = common.index(method), common.index(reference)
     estimate = paired_estimate(
         values[one] - values[other], draws[one] - draws[other], columns[0].units, pooled_seed_variance(values)
@@ -89,16 +98,15 @@ def early_probe_gain(run: Run, dataset: str, method: str, reference: str) -> lis
 
 def early_minus_late_similarity(run: Run, dataset: str, method: str, reference: str) -> list[Effect]:
     """CKA of blocks 1 and 2 minus that of blocks 3 and 4; the method alone, MoCo does not enter."""
-    early = _over_seeds(run, dataset, method, "reuse", "cka_linear", blocks=EARLY)
-    late = _over_seeds(run, dataset, method, "reuse", "cka_linear", blocks=LATE)
+    early = _over_seeds(run, dataset, method, CKA, blocks=EARLY)
+    late = _over_seeds(run, dataset, method, CKA, blocks=LATE)
     return [_of_seeds(dataset, method, early, method, late)]
 
 
 def similarity_gain(run: Run, dataset: str, method: str, reference: str) -> list[Effect]:
     """CKA over all blocks."""
     one, other = (
-        _over_seeds(run, dataset, name, "reuse", "cka_linear", blocks=(*EARLY, *LATE))
-        for name in (method, reference)
+        _over_seeds(run, dataset, name, CKA, blocks=(*EARLY, *LATE)) for name in (method, reference)
     )
     return [_of_seeds(dataset, method, one, reference, other)]
 
@@ -107,7 +115,7 @@ def ks_reduction(run: Run, dataset: str, method: str, reference: str) -> list[Ef
     """KS distance, the reference's minus the method's: lower is better."""
     if run.protocol.label_fractions == [1]:
         return [Effect(dataset, "", None, "no share of the labels below 100%")]
-    one, other = (_over_seeds(run, dataset, name, "ks", "ks", blocks=(None,)) for name in (reference, method))
+    one, other = (_over_seeds(run, dataset, name, KS, blocks=(None,)) for name in (reference, method))
     return [_of_seeds(dataset, reference, one, method, other)]
 
 
@@ -136,22 +144,16 @@ def _lacking(column: Column, *methods: str) -> str:
 
 
 def _over_seeds(
-    run: Run, dataset: str, method: str, evaluation: str, metric: str, blocks: Sequence[int | None]
+    run: Run, dataset: str, method: str, metric: str, blocks: Sequence[int | None]
 ) -> NDArray[np.float64]:
     """(S,) a metric's mean over blocks and label fractions, by seed; NaN where one value is missing."""
-    protocol, table = run.protocol, run.table
-    rows = table[
-        (table["dataset"] == dataset)
-        & (table["method"] == method)
-        & (table["evaluation"] == evaluation)
-        & (table["metric"] == metric)
-        & (table["class"] == "")
-    ]
+    protocol = run.protocol
+    rows = run.of_seeds.get((dataset, method, metric), run.table.iloc[:0])
     if blocks != (None,):
         rows = rows[rows["block"].isin(list(blocks))]
     # The outputs with all labels are what KS distances are measured from.
     smaller = sum(fraction < 1 for fraction in protocol.label_fractions)
-    fractions = smaller if evaluation == "ks" else len(protocol.label_fractions)
+    fractions = smaller if metric == KS else len(protocol.label_fractions)
     groups = rows.dropna(subset="value").groupby("seed")["value"].agg(["mean", "count"])
     complete = groups[groups["count"] == fractions * len(blocks)]["mean"]
     return complete.reindex(protocol.seeds).to_numpy(dtype=float)

@@ -150,4 +150,4 @@ def _curve(curve: list[Column], method: str) -> tuple[NDArray[np.float64], NDArr
     """Means over seeds of a method: (F, 1) on all test samples, (F, R) on the resamples."""
     rows = [(column, column.methods.index(method)) for column in curve]
     means = np.stack([column.values[row].mean(keepdims=True) for column, row in rows])
-    return means, np.stack([column.draws[row].mean(axis=0) for column, row in rows])
+    return means, np.stack([column.mean_draws[row] for column, row in rows])

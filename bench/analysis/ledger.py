@@ -6,6 +6,7 @@ The references stand in paper.yaml; the run's side is read from its parameters a
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def ledger_table(protocol: Protocol, cards: Mapping[str, Card]) -> pd.DataFrame:
     Returns:
         Columns as in LEDGER: first the run, then each of the paper's methods in it, then each data set.
     """
-    references = YAML(typ="safe").load(REFERENCES)
+    references = _references()
     rows = list(_rows(references["run"], "run", "run", values(protocol)))
     for method in protocol.methods:
         stem = file_stem(protocol, method)
@@ -82,6 +83,11 @@ def differs(reference: Value, here: Value) -> bool | None:
     if _is_number(reference) and _is_number(here):
         return not math.isclose(reference, here, rel_tol=1e-9)
     return bool(reference != here)
+
+
+@cache
+def _references() -> dict[str, list[dict[str, Any]]]:
+    return YAML(typ="safe").load(REFERENCES)
 
 
 def _rows(

@@ -11,7 +11,6 @@ from scipy import stats
 
 from bench.analysis.differences import compared, holm, typed
 from bench.analysis.draws import Column
-from bench.analysis.estimate import pooled_seed_variance
 from imssl.seeds import numpy_generator
 
 RANKS: dict[str, str] = {
@@ -66,8 +65,8 @@ def rank_draws(column: Column, methods: Sequence[str]) -> NDArray[np.float64]:
         (M, R) ranks, 1 the highest; NaN in a resample in which a metric is undefined.
     """
     rows = [column.methods.index(method) for method in methods]
-    means = column.draws[rows].mean(axis=1)
-    variance, freedom = pooled_seed_variance(column.values)
+    means = column.mean_draws[rows]
+    variance, freedom = column.seed_variance
     if freedom:
         generator = numpy_generator(0, "ranks", *(str(part) for part in column.place))
         noise = generator.normal(size=(len(column.methods), means.shape[1]))

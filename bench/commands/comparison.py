@@ -70,11 +70,14 @@ def comparison_table(rows: pd.DataFrame, title: str, level: float) -> Table:
         place = f"{row['block']}" if pd.isna(row["fraction"]) else percent(row["fraction"])
         names = (row["dataset"], place, METRIC_NAMES.get(row["metric"], ""))
         if row["reason"]:
-            table.add_row(*names, "–", row["reason"], style="dim")
+            table.add_row(*names, "missing", "–", "–", "–", style="dim")
         else:
             figures = (_signed(row["effect"]), span(row["low"], row["high"]))
             style = "bold" if row["distinguishable"] else None
             table.add_row(*names, *figures, _p_value(row["p"]), _p_value(row["p_holm"]), style=style)
+    holes = rows[rows["reason"] != ""]
+    table.caption = "\n".join(dict.fromkeys(holes["dataset"] + ": " + holes["reason"]))
+    table.caption_justify = "left"
     return table
 
 

@@ -105,7 +105,8 @@ def protocol_of(datasets=("one", "two"), methods=None, seeds=(0, 1, 2), **change
             "datasets": dict.fromkeys(datasets, histology),
             "methods": {name: demo.methods.get(name, {"file": "moco.py"}) for name in methods},
             "seeds": list(seeds),
-            "report": demo.report.model_copy(update={"resamples": 200}),
+            "report": demo.report.model_copy(update={"resamples": 100}),
+            "label_fractions": [0.01, 1.0],
             **changes,
         }
     )

@@ -46,7 +46,7 @@ def table_of(make_column, generator, skills, seeds=3, places=4, spread=0.15):
 
 def test_family_wise_error_under_the_null(make_column):
     generator = np.random.default_rng(1)
-    trials, corrected, uncorrected = 120, 0, 0
+    trials, corrected, uncorrected = 100, 0, 0
     for _ in range(trials):
         table = table_of(make_column, generator, [1, 1, 1, 1])
         corrected += table["distinguishable"].any()

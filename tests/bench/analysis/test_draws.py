@@ -19,18 +19,18 @@ def empty_folder(tmp_path, monkeypatch):
 def test_values_and_draws_are_those_of_scikit_learn(protocol_of, results_of):
     protocol = protocol_of(datasets=["one"], methods=["moco", "moco-mse"])
     results = results_of(protocol, lambda cell, block: 1)
-    column = draw_columns(protocol, results)[Place("one", "finetune", 0.06, None)]
+    column = draw_columns(protocol, results)[Place("one", "finetune", 0.01, None)]
     assert (column.methods, column.unit, column.units) == (("moco", "moco-mse"), "patients", 30)
     found = [
-        results.predictions[Cell("finetune", "one", "moco-mse", seed, 0.06, "full"), None]
+        results.predictions[Cell("finetune", "one", "moco-mse", seed, 0.01, "full"), None]
         for seed in (0, 1, 2)
     ]
     expected = [roc_auc_score(run.labels, run.probabilities[:, 1]) for run in found]
     np.testing.assert_allclose(column.values[1], expected, rtol=1e-12)
     seed = derived_seed(0, "bootstrap", "one")
-    counts = np.concatenate(list(resample_counts(found[0].patients, 200, seed)))
+    counts = np.concatenate(list(resample_counts(found[0].patients, 100, seed)))
     averages = []
-    for r in range(200):
+    for r in range(100):
         index = np.repeat(np.arange(60), counts[r])
         aurocs = [roc_auc_score(run.labels[index], run.probabilities[index, 1]) for run in found]
         np.testing.assert_allclose(column.draws[1, :, r], aurocs, rtol=1e-12)
@@ -57,7 +57,7 @@ def test_every_place_of_the_protocol_has_a_column(protocol_of, results_of):
     results = results_of(protocol, lambda cell, block: 1)
     expected = [place for dataset in protocol.datasets for place in places(protocol, dataset)]
     assert list(draw_columns(protocol, results)) == expected
-    assert len(expected) == 2 * (2 * 3 + 4)
+    assert len(expected) == 2 * (2 * 2 + 4)
 
 
 def test_a_method_with_a_hole_is_left_out_with_its_reason(protocol_of, results_of):
@@ -70,7 +70,7 @@ def test_a_method_with_a_hole_is_left_out_with_its_reason(protocol_of, results_o
     assert column.methods == ("random-init", "moco-mse", "moco-barlow")
     assert column.row("moco") is None
     empty = columns[Place("one", "probe", None, 3)]
-    assert (empty.methods, empty.draws.shape) == ((), (0, 3, 200))
+    assert (empty.methods, empty.draws.shape) == ((), (0, 3, 100))
     assert set(empty.excluded.values()) == {"seed 0 missing"}
     assert columns[Place("one", "finetune", 1.0, None)].excluded == {}
 
@@ -121,8 +121,8 @@ def test_draws_are_kept_and_found_by_content(protocol_of, results_of, tmp_path, 
     run = results.predictions[changed]
     results.predictions[changed] = run.model_copy(update={"probabilities": run.probabilities[:, ::-1]})
     third = draw_columns(protocol, results)
-    # One method's runs are kept together: 3 fractions in two modes and 4 blocks.
-    assert len(computed) == 10
+    # One method's runs are kept together: 2 fractions in two modes and 4 blocks.
+    assert len(computed) == 8
     place = Place("one", "finetune", 0.01, None)
     assert third[place].values[0, 0] == pytest.approx(1 - first[place].values[0, 0])
 

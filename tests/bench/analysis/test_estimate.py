@@ -89,7 +89,7 @@ def test_an_effect_without_any_variation():
 def test_coverage_of_the_paired_interval(make_column, seeds):
     """Binormal scores, noise that both methods share, and a skill that differs from seed to seed."""
     generator = np.random.default_rng(seeds)
-    labels, spread, trials, covered = np.arange(80) % 2, 0.2 if seeds > 1 else 0.0, 500, 0
+    labels, spread, trials, covered = np.arange(80) % 2, 0.2 if seeds > 1 else 0.0, 400, 0
     deviation = math.sqrt(2 * (0.7**2 + 0.7**2) + spread**2)
     truth = stats.norm.cdf(1.5 / deviation) - stats.norm.cdf(1 / deviation)
     for _ in range(trials):

@@ -81,7 +81,7 @@ def test_the_demo_differs_in_its_data_and_its_size(protocol_of, results_of):
     assert rows.loc[("one", "training images"), "here"] == "1000"
     assert ("two", "training images") not in rows.index
     assert rows.loc[("run", "architecture"), "differs_from"] == "both"
-    assert rows.loc[("run", "intervals"), "here"] == "bootstrap over patients, 200 resamples, level 0.95"
+    assert rows.loc[("run", "intervals"), "here"] == "bootstrap over patients, 100 resamples, level 0.95"
     # Defaults are in the ledger as well as what is written; a method that is not the paper's is not.
     assert rows.loc[("moco-mse", "width of a key"), "here"] == "64"
     assert "random-init" not in set(table["about"])
