@@ -83,8 +83,22 @@ def repro(context: typer.Context) -> None:
 @app.command()
 def report(
     open_it: Annotated[bool, typer.Option("--open", help="Open the leaderboard in the browser.")] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            help="Print the paired comparison of two methods instead, by id: the first minus the second."
+        ),
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of reports/results.json instead.")
+    ] = False,
 ) -> None:
     """Write the leaderboard from the cells that are finished; the others show as holes."""
+    if compare or schema:
+        from bench.commands import comparison
+
+        comparison.print_comparison(*compare) if compare else comparison.print_schema()
+        return
     from bench.protocol import read_protocol
     from bench.report.leaderboard import write_reports
 

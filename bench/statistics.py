@@ -8,11 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bench.intervals import Interval, bootstrap, percentile_interval
-from bench.results import Predictions
-from imssl.datasets.source import Task
-from imssl.metrics import Metric, metric_value
-
 # What tells one measurement from another, apart from the seed.
 MEASUREMENT = ["dataset", "method", "evaluation", "fraction", "block", "class", "metric"]
 # The same without the method: the measurements that are compared with one another.
@@ -51,61 +46,6 @@ def with_best(summary: pd.DataFrame) -> pd.DataFrame:
     """
     highest = summary.groupby(COMPARISON, sort=False, dropna=False)["mean"].transform("max")
     return summary.assign(best=summary["mean"].notna() & (summary["mean"] == highest))
-
-
-def seed_mean_interval(
-    runs: Sequence[Predictions],
-    task: Task,
-    metric: Metric,
-    resamples: int,
-    seed: int,
-    level: float,
-) -> Interval:
-    """A metric's mean over seeds with its interval over the test patients.
-
-    Every resample draws patients with replacement, once for all seeds, and averages the metric over the
-    seeds; the interval is the equal-tailed percentiles of these averages (Efron & Tibshirani 1993, section
-    13.3). It says how much the mean would move with other patients, not with other seeds.
-
-    Args:
-        runs: predictions of each seed on the same test samples in the same order.
-        task: kind of task.
-        metric: name of the metric.
-        resamples: number of resamples.
-        seed: of the resampling; methods that share it are resampled alike.
-        level: nominal coverage, for example 0.95.
-
-    Returns:
-        The interval. A resample in which the metric is undefined for any seed is left out and counted.
-
-    Raises:
-        ValueError: no runs, or runs on different samples.
-    """
-    if not runs:
-        raise ValueError("an interval over seeds needs the predictions of one seed at least")
-    first = runs[0]
-    for run in runs[1:]:
-        if not (np.array_equal(run.ids, first.ids) and np.array_equal(run.labels, first.labels)):
-            raise ValueError("the seeds were tested on different samples or labels")
-    values = [metric_value(metric, task, run.labels, run.probabilities) for run in runs]
-    draws = [
-        bootstrap(task, run.labels, run.probabilities, first.patients, metric, resamples, seed)
-        for run in runs
-    ]
-    averages = np.mean(draws, axis=0)
-    low, high = percentile_interval(averages, level)
-    defined = [value for value in values if value is not None]
-    units = np.unique(first.patients).size
-    return Interval(
-        value=float(np.mean(defined)) if len(defined) == len(runs) else None,
-        low=low,
-        high=high,
-        level=level,
-        resamples=resamples,
-        undefined=int(np.isnan(averages).sum()),
-        unit="samples" if units == first.patients.size else "patients",
-        units=units,
-    )
 
 
 def undefined_classes(table: pd.DataFrame) -> pd.DataFrame:

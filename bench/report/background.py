@@ -81,6 +81,11 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
     return found
 
 
+def check_sentence(method: str, protocol: Protocol) -> str:
+    """Whether the method's file has passed the suite's checks; empty where that needs no words."""
+    return ""
+
+
 def holes(results: Results) -> list[Hole]:
     """Cells without results, gathered by reason, in the protocol's order."""
     gathered: dict[tuple[str, str], list[str]] = {}
@@ -102,23 +107,25 @@ def completeness(results: Results) -> str:
 
 def data_cards(protocol: Protocol, results: Results) -> list[DataCard]:
     """A card for each data set of the protocol."""
-    return [
-        _data_card(results.cards[name])
-        if name in results.cards
-        else DataCard(name, [("Not prepared", results.unprepared[name])], None, (), [])
-        for name in protocol.datasets
-    ]
+    return [data_card(name, results) for name in protocol.datasets]
+
+
+def data_card(dataset: str, results: Results) -> DataCard:
+    """The card of one data set."""
+    if dataset in results.cards:
+        return _prepared_card(results.cards[dataset])
+    return DataCard(dataset, [("Not prepared", results.unprepared[dataset])], None, (), [])
 
 
 def protocol_sections(protocol: Protocol) -> list[tuple[str, Facts]]:
     """params.yaml section by section, nested keys joined by dots."""
-    content = values(protocol) | {"methods": _method_settings(protocol)}
+    content = values(protocol) | {"methods": method_settings(protocol)}
     sections: list[tuple[str, Facts]] = []
     plain = [(key, _written(value)) for key, value in content.items() if not isinstance(value, dict)]
     sections.append(("run", plain))
     for key, value in content.items():
         if isinstance(value, dict):
-            sections.append((key, _flat(value)))
+            sections.append((key, written_facts(value)))
     return sections
 
 
@@ -139,7 +146,7 @@ def provenance_table(results: Results) -> Table:
     heads = ("working tree", "device", "Python", "packages")
     columns = (Column("cells"), *(Column(head, numeric=False) for head in heads))
     note = "The record of each cell is its cell.json."
-    return Table("Provenance of the cells", "Commit", columns, rows, note)
+    return Table("provenance", "Provenance of the cells", "Commit", columns, rows, note)
 
 
 def unchecked(protocol: Protocol) -> list[str]:
@@ -189,7 +196,7 @@ def _unclean(results: Results) -> list[str]:
     return [f"{share} cells were computed from code with uncommitted changes."]
 
 
-def _data_card(card: Card) -> DataCard:
+def _prepared_card(card: Card) -> DataCard:
     height, width, channels = card.image_shape
     facts = [
         ("Source", card.source),
@@ -230,10 +237,11 @@ def _counts_table(card: Card) -> Table:
         for split, count in card.counts.items()
     )
     columns = (Column("images"), Column("patients"), *(Column(name) for name in card.classes))
-    return Table("Images by split", "Split", columns, rows, "A class's column counts the images with it.")
+    note = "A class's column counts the images with it."
+    return Table(f"counts-{card.name}", "Images by split", "Split", columns, rows, note)
 
 
-def _method_settings(protocol: Protocol) -> dict[str, Any]:
+def method_settings(protocol: Protocol) -> dict[str, Any]:
     """Hyper-parameters by method, defaults included; as written where they are not allowed."""
     settings = {}
     for method, written in protocol.methods.items():
@@ -244,11 +252,12 @@ def _method_settings(protocol: Protocol) -> dict[str, Any]:
     return settings
 
 
-def _flat(content: dict[str, Any], prefix: str = "") -> Facts:
+def written_facts(content: dict[str, Any], prefix: str = "") -> Facts:
+    """Settings as facts, nested keys joined by dots."""
     facts: Facts = []
     for key, value in content.items():
         if isinstance(value, dict) and value:
-            facts += _flat(value, f"{prefix}{key}.")
+            facts += written_facts(value, f"{prefix}{key}.")
         else:
             facts.append((prefix + key, _written(value)))
     return facts

@@ -4,9 +4,9 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-from bench.intervals import Interval
+from markupsafe import Markup
 
 METRIC_NAMES = {
     "macro_auroc": "macro AUROC",
@@ -17,25 +17,38 @@ METRIC_NAMES = {
     "qwk": "quadratic weighted kappa",
 }
 
-# Okabe & Ito (2008), told apart by readers with any common colour vision; their yellow comes last, as it is
-# faint on white. Each method has a shape of its own besides.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442")
+EVALUATION_NAMES = {
+    "finetune": "Fine-tuning of all weights",
+    "frozen": "Linear classifier on the frozen encoder",
+    "probe": "Linear probes of each block",
+}
+KERNEL_NAMES = {"linear": "linear kernel", "rbf": "RBF kernel"}
+
+# After Okabe & Ito (2008), told apart by readers with any common colour vision, and dark enough to stand at
+# 3:1 on white (WCAG 2.1, 1.4.11). A method has a shape of its own besides, so that no two of 56 look alike.
+COLOURS = ("#0072B2", "#D55E00", "#00835F", "#B4588F", "#333333", "#A87300", "#2B86BD", "#857C00")
+# The same for the dark theme; the page swaps one set for the other.
+DARK_COLOURS = ("#4AA8E0", "#F28C4B", "#2FBF93", "#DE95C4", "#E4E4E4", "#E0A526", "#7CC4F0", "#D8CE3C")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right")
+
+Mark = Literal["", "best", "tied", "better", "worse"]
 
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """How a method looks in every table and chart.
+    """How a method looks in every table and chart of every page.
 
     Attributes:
         name: its id.
-        colour: hexadecimal RGB.
+        colour: hexadecimal RGB in the light theme.
         shape: Vega's name of its symbol.
+        place: of its colour in COLOURS; the style sheet names colours so.
     """
 
     name: str
     colour: str
     shape: str
+    place: int
 
 
 @dataclass(frozen=True)
@@ -45,15 +58,16 @@ class Entry:
     Attributes:
         text: the number, or what stands in its place.
         small: lines below it, in small type.
-        best: whether it carries the mark of the best.
+        mark: ``best``; ``tied``: not distinguishable from the best; ``better`` or ``worse`` than the
+            baseline, distinguishably; or nothing.
         hole: whether a result is missing here.
-        title: a longer explanation of a hole.
+        title: a longer explanation.
         numeric: aligned to the right.
     """
 
     text: str
     small: tuple[str, ...] = ()
-    best: bool = False
+    mark: Mark = ""
     hole: bool = False
     title: str = ""
     numeric: bool = True
@@ -61,21 +75,48 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table; rows of one group share a heading."""
+    """One row of a table; rows of one group share a heading.
+
+    Attributes:
+        label: its heading.
+        entries: as many as the table has columns.
+        style: of the method that the row is about.
+        group: heading shared with the rows before and after it.
+        link: address of the page about what the heading names.
+        note: a warning below the heading.
+    """
 
     label: str
     entries: tuple[Entry, ...]
     style: MethodStyle | None = None
     group: str = ""
+    link: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Column:
-    """Heading of a column, with a second line in small type."""
+    """Heading of a column, with a second line in small type.
+
+    Attributes:
+        label: the heading.
+        small: the second line.
+        numeric: aligned to the right.
+        group: heading shared with the columns before and after it.
+        group_small: second line of that.
+        dataset: that its cells are about; the filter finds it by this.
+        fraction: of the labels, likewise.
+        place: fraction or block of its cells, as the cell details name it; empty: no details.
+    """
 
     label: str
     small: str = ""
     numeric: bool = True
+    group: str = ""
+    group_small: str = ""
+    dataset: str = ""
+    fraction: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,23 +124,36 @@ class Table:
     """A table of the page.
 
     Attributes:
+        id: unique on the page; letters, digits and hyphens.
         title: what it shows.
         corner: heading of the row labels.
         columns: headings.
         rows: in order.
         note: how to read it; below the table.
+        evaluation: whose cells it shows, for filter and details; may be empty.
+        metric: that it shows, for the filter; may be empty.
     """
 
+    id: str
     title: str
     corner: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     note: str = ""
+    evaluation: str = ""
+    metric: str = ""
 
     @property
     def groups(self) -> list[tuple[str, list[Row]]]:
         """Runs of rows that share a group."""
         return [(name, list(rows)) for name, rows in itertools.groupby(self.rows, key=lambda row: row.group)]
+
+    @property
+    def column_groups(self) -> list[tuple[str, list[Column]]]:
+        """Runs of columns that share a group; empty where no column has one."""
+        if not any(column.group for column in self.columns):
+            return []
+        return [(name, list(own)) for name, own in itertools.groupby(self.columns, key=lambda c: c.group)]
 
 
 @dataclass(frozen=True)
@@ -110,21 +164,21 @@ class Figure:
         id: unique on the page.
         title: what it shows.
         alternative: the same in words.
-        spec: Vega-Lite.
+        svg: the drawing.
         note: what the chart cannot show; may be empty.
     """
 
     id: str
     title: str
     alternative: str
-    spec: dict[str, Any]
+    svg: Markup
     note: str = ""
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
     """A colour and a shape for each method, by its place in the protocol."""
     return {
-        name: MethodStyle(name, COLOURS[i % len(COLOURS)], SHAPES[i % len(SHAPES)])
+        name: MethodStyle(name, COLOURS[i % len(COLOURS)], SHAPES[i % len(SHAPES)], i % len(COLOURS))
         for i, name in enumerate(methods)
     }
 
@@ -137,9 +191,26 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
 
 
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference: as a number, with a plus sign where it is above 0."""
+    text = number(value, digits)
+    return f"+{text}" if value is not None and value > 0 and text != number(0.0, digits) else text
+
+
 def span(low: float | None, high: float | None, digits: int = 3) -> str:
     """Two ends of a range; "to" keeps it readable where an end is negative."""
-    return f"{number(low, digits)} to {number(high, digits)}"
+    ends = number(low, digits), number(high, digits)
+    return (" to " if any("−" in end for end in ends) else "–").join(ends)
+
+
+def p_value(p: float) -> str:
+    """A p-value; never 0."""
+    return "p < 0.001" if p < 0.0005 else f"p = {number(p)}"
+
+
+def short_rank(rank: float) -> str:
+    """A rank, with a decimal only where ties share one."""
+    return number(rank, 0 if float(rank).is_integer() else 1)
 
 
 def percent(share: float) -> str:
@@ -151,20 +222,3 @@ def listed(items: Sequence[object]) -> str:
     """Words as in a sentence: a, b and c."""
     words = [str(item) for item in items]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
-
-
-def interval_note(interval: Interval | None, seeds: int) -> str:
-    """What an interval covers, for a table's note."""
-    if interval is None:
-        return "No interval: no method has results of every seed yet."
-    units = f"{interval.units:,} test patients"
-    if interval.unit == "samples":
-        units = f"{interval.units:,} test images (the source names no patients, or has one image of each)"
-    whose, spread = "One seed", "one seed has no spread to show"
-    if seeds > 1:
-        whose, spread = f"Mean over {seeds} seeds", "the line below shows the lowest and the highest seed"
-    return (
-        f"{whose}; in brackets the {percent(interval.level)} bootstrap interval over the {units}, "
-        f"{interval.resamples:,} resamples. It covers the choice of test patients, not the choice of seeds: "
-        f"{spread}. “best” is the highest mean of a column; where intervals overlap, it may be chance."
-    )

@@ -1,62 +1,43 @@
 """The one entry to the report: from a protocol and what lies on disk to the files below reports/."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from altair.utils.schemapi import debug_mode
+
+from bench.analysis.analyse import analyse
+from bench.analysis.document import results_document, write_document
 from bench.protocol import Protocol
-from bench.report import background, charts, tables
-from bench.report.layout import METRIC_NAMES, Figure, Table, listed, method_styles
+from bench.report import background
+from bench.report.aggregates import aggregate_table, efficiency_table
+from bench.report.comparisons import Scope, difference_table, other_metric_tables, score_table
+from bench.report.dataset_page import dataset_context
+from bench.report.dataset_parts import DatasetCharts, chart_tables, dataset_charts
+from bench.report.details import cell_details
+from bench.report.headline import headline
+from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Figure, listed, percent
+from bench.report.method_page import method_context, own_curves
 from bench.report.page import render
+from bench.report.paper_tables import claim_table, differences_counted, ledger_table
+from bench.report.plot_tables import write_plot_tables
 from bench.report.read import read_results
 from bench.report.summary import Summary, summarise
+from bench.report.view import View, view_of
 from bench.results import REPORTS, write_json, write_table, write_text
 
 LEADERBOARD = REPORTS / "leaderboard.html"
 RESULTS_TABLE = REPORTS / "results.csv"
 METRICS = REPORTS / "metrics.json"
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A quantity of pretraining, drawn and in numbers."""
-
-    figure: Figure | None
-    table: Table
-
-
-@dataclass(frozen=True)
-class Cka:
-    """CKA with one kernel, drawn for each label fraction and in numbers."""
-
-    name: str
-    figures: list[Figure]
-    table: Table
-
-
-@dataclass(frozen=True)
-class DatasetPart:
-    """What the page says about one data set, in the order of its sections."""
-
-    name: str
-    task: str
-    main_tables: list[Table]
-    secondary_tables: list[Table]
-    efficiency: list[Figure]
-    probe_table: Table
-    probe_chart: Figure | None
-    cka: list[Cka]
-    ks_table: Table
-    ks_class_table: Table | None
-    curves: list[Curve]
-    cost_table: Table
+DOCUMENT = REPORTS / "results.json"
+METHODS = REPORTS / "methods"
+DATASETS = REPORTS / "datasets"
 
 
 def write_reports(protocol: Protocol) -> Path:
-    """Write the leaderboard, the tidy table of all results and the short metrics for ``dvc metrics show``.
+    """Write the pages, the tidy table of all results and the short metrics for ``dvc metrics show``.
 
     Cells that are missing, failed, stale or damaged show as holes; nothing is averaged over them. Equal
-    results give equal files.
+    results give equal files. The page of a method or data set that is no longer in the protocol is removed.
 
     Returns:
         The leaderboard's file.
@@ -64,8 +45,39 @@ def write_reports(protocol: Protocol) -> Path:
     summary = summarise(protocol, read_results(protocol))
     write_table(RESULTS_TABLE, summary.results.table)
     write_json(METRICS, short_metrics(summary))
-    write_text(LEADERBOARD, render(page_context(summary)))
+    analysis = analyse(summary)
+    write_document(DOCUMENT, results_document(summary, analysis))
+    write_plot_tables(summary)
+    write_pages(view_of(summary, analysis))
     return LEADERBOARD
+
+
+def write_pages(view: View) -> None:
+    """Write the leaderboard and a page for each method and data set."""
+    protocol = view.summary.protocol
+    # Checking every part of every chart against Vega-Lite's schema takes longer than drawing them.
+    with debug_mode(False):
+        charts = {dataset: dataset_charts(view, dataset) for dataset in protocol.datasets}
+        curves = {method: own_curves(view, method) for method in protocol.methods}
+    details = cell_details(view.summary)
+    frame = {
+        "profile": protocol.profile,
+        "synthetic": listed(background.synthetic_datasets(protocol, view.summary.results)),
+        "synthetic_count": len(background.synthetic_datasets(protocol, view.summary.results)),
+        "styles": [view.summary.styles[name] for name in view.drawn],
+        "methods": list(protocol.methods),
+        "datasets": list(protocol.datasets),
+    }
+    for method in protocol.methods:
+        context = frame | method_context(view, method, curves[method], details, "../")
+        write_text(METHODS / f"{method}.html", render("method.html", context))
+    for dataset in protocol.datasets:
+        context = frame | dataset_context(view, dataset, charts[dataset], details, "../")
+        write_text(DATASETS / f"{dataset}.html", render("dataset.html", context))
+    _remove_others(METHODS, list(protocol.methods))
+    _remove_others(DATASETS, list(protocol.datasets))
+    context = frame | leaderboard_context(view, charts) | {"details": details}
+    write_text(LEADERBOARD, render("leaderboard.html", context))
 
 
 def short_metrics(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
@@ -81,59 +93,71 @@ def short_metrics(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
     return short
 
 
-def page_context(summary: Summary) -> dict[str, Any]:
-    """Everything that the template places."""
+def leaderboard_context(view: View, charts: dict[str, DatasetCharts]) -> dict[str, Any]:
+    """What leaderboard.html places besides the frame of all pages."""
+    summary = view.summary
     protocol, results = summary.protocol, summary.results
-    synthetic = background.synthetic_datasets(protocol, results)
+    scope = Scope(view, tuple(protocol.datasets), "")
+    fraction = protocol.label_fractions[0]
+    parts = list(charts.values())
+    numbers = [chart_tables(view, dataset, view.drawn) for dataset in protocol.datasets]
+    evaluations: list[dict[str, Any]] = [
+        {
+            "id": evaluation,
+            "name": name,
+            "scores": score_table(scope, evaluation),
+            "differences": difference_table(scope, evaluation),
+            "aggregates": aggregate_table(scope, evaluation),
+            "others": other_metric_tables(scope, evaluation),
+        }
+        for evaluation, name in EVALUATION_NAMES.items()
+    ]
     return {
-        "profile": protocol.profile,
+        "root": "",
         "introduction": background.introduction(protocol),
-        "synthetic": listed(synthetic) if synthetic else "",
-        "synthetic_count": len(synthetic),
+        "headline": headline(view),
         "warnings": background.warnings(protocol, results),
         "completeness": background.completeness(results),
         "holes": background.holes(results),
-        "styles": list(method_styles(list(protocol.methods)).values()),
-        "datasets": [_dataset_part(summary, dataset) for dataset in protocol.datasets],
+        "evaluations": evaluations,
+        "evaluation_names": EVALUATION_NAMES,
+        "fractions": [(f"{share:g}", percent(share)) for share in protocol.label_fractions],
+        "claims": claim_table(view.analysis.claims),
+        "ledger": ledger_table(view.analysis.ledger),
+        "ledger_words": differences_counted(view.analysis.ledger),
+        "metrics": _metrics_shown(evaluations),
+        "efficiency_tables": [efficiency_table(scope, name) for name in ("finetune", "frozen")],
+        "efficiency": [part.efficiency["finetune"] for part in parts if "finetune" in part.efficiency],
+        "probe": _all(part.probe for part in parts),
+        "probe_numbers": [own.probe for own in numbers],
+        "cka": [part.cka["linear", fraction] for part in parts if ("linear", fraction) in part.cka],
+        "cka_numbers": [own.cka[0] for own in numbers],
+        "ks": _all(part.ks for part in parts),
+        "outputs": _all(part.outputs for part in parts),
+        "ks_numbers": [own.ks for own in numbers],
+        "curves": _all(part.curves[:1] for part in parts) + _all(part.curves[1:] for part in parts),
+        "curve_numbers": [table for own in numbers for table in own.curves],
+        "cost": _all(part.cost for part in parts),
+        "cost_numbers": [own.cost for own in numbers],
+        "strips": [strip for part in parts for strip in part.samples],
+        "smallest": percent(fraction),
         "cards": background.data_cards(protocol, results),
         "protocol_sections": background.protocol_sections(protocol),
         "provenance": background.provenance_table(results),
-        "chart_config": charts.CONFIG,
     }
 
 
-def _dataset_part(summary: Summary, dataset: str) -> DatasetPart:
-    card = summary.results.cards.get(dataset)
-    task = f"{card.task}, {METRIC_NAMES[card.primary_metric]}" if card else "not prepared yet"
-    return DatasetPart(
-        name=dataset,
-        task=task,
-        main_tables=tables.main_tables(summary, dataset),
-        secondary_tables=tables.secondary_tables(summary, dataset),
-        efficiency=charts.label_efficiency(summary, dataset),
-        probe_table=tables.probe_table(summary, dataset),
-        probe_chart=charts.probing_profile(summary, dataset),
-        cka=[
-            Cka(name, charts.cka_charts(summary, dataset, kernel), tables.cka_table(summary, dataset, kernel))
-            for kernel, name in tables.KERNEL_NAMES.items()
-        ],
-        ks_table=tables.ks_table(summary, dataset),
-        ks_class_table=tables.ks_class_table(summary, dataset),
-        curves=[
-            Curve(
-                charts.curve_chart(summary, dataset, quantity, title, axis),
-                tables.curve_table(summary, dataset, quantity, title),
-            )
-            for quantity, title, axis in _quantities(summary, dataset)
-        ],
-        cost_table=tables.cost_table(summary, dataset),
-    )
+def _metrics_shown(evaluations: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The metrics that have tables of their own: id and name."""
+    found = {table.metric for evaluation in evaluations for table in evaluation["others"]}
+    return [(metric, name) for metric, name in METRIC_NAMES.items() if metric in found]
 
 
-def _quantities(summary: Summary, dataset: str) -> list[tuple[str, str, str]]:
-    """The loss and the kNN score, whatever metric that score is, where recorded: column, title, axis."""
-    scores = [
-        (f"knn_{metric}", f"nearest-neighbour {name} on validation images", name)
-        for metric, name in METRIC_NAMES.items()
-    ]
-    return [names for names in [("loss", "loss", "loss"), *scores] if summary.curve(dataset, names[0])]
+def _all(figures: Any) -> list[Figure]:
+    return [figure for own in figures for figure in own]
+
+
+def _remove_others(folder: Path, names: list[str]) -> None:
+    for file in folder.glob("*.html"):
+        if file.stem not in names:
+            file.unlink()

@@ -1,18 +1,18 @@
 """The numbers behind the page: every measurement over its seeds, found again by name."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.analysis.draws import Column, Place, draw_columns
 from bench.cells import Cell, Mode, Stage
 from bench.intervals import Interval
 from bench.protocol import Protocol
-from bench.report.layout import Entry, number, span
+from bench.report.layout import METRIC_NAMES, Entry, MethodStyle, method_styles, number, span
 from bench.report.read import Results, State
-from bench.report.tidy import evaluation_of
-from bench.statistics import MEASUREMENT, curve_means, over_seeds, seed_mean_interval, with_best
-from imssl.seeds import derived_seed
+from bench.statistics import MEASUREMENT, curve_means, over_seeds, with_best
 
 
 class Measurement(NamedTuple):
@@ -35,6 +35,7 @@ class Summary:
         protocol: what was asked for.
         results: what is there.
         measured: one row of `over_seeds` with ``best``, by measurement.
+        columns: the primary metric of every method and its bootstrap draws, see bench.analysis.draws.
         intervals: of the primary metric, for measurements with results of every seed.
         curves: of pretraining, see `curve_means`.
     """
@@ -42,16 +43,26 @@ class Summary:
     protocol: Protocol
     results: Results
     measured: dict[Measurement, dict[str, Any]]
+    columns: dict[Place, Column]
     intervals: dict[Measurement, Interval]
     curves: pd.DataFrame
 
+    @cached_property
+    def styles(self) -> dict[str, MethodStyle]:
+        """How each method looks."""
+        return method_styles(list(self.protocol.methods))
+
+    @cached_property
+    def _curves(self) -> dict[tuple[str, str], dict[str, dict[int, float]]]:
+        points: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+        for _, row in self.curves.iterrows():
+            own = points.setdefault((row["dataset"], row["quantity"]), {})
+            own.setdefault(row["method"], {})[int(row["epoch"])] = float(row["mean"])
+        return points
+
     def curve(self, dataset: str, quantity: str) -> dict[str, dict[int, float]]:
         """Means of a quantity of pretraining by method and epoch."""
-        own = self.curves[(self.curves["dataset"] == dataset) & (self.curves["quantity"] == quantity)]
-        points: dict[str, dict[int, float]] = {}
-        for method, epoch, mean in zip(own["method"], own["epoch"], own["mean"], strict=True):
-            points.setdefault(str(method), {})[int(epoch)] = float(mean)
-        return points
+        return self._curves.get((dataset, quantity), {})
 
     def mean(self, measurement: Measurement) -> float | None:
         """Mean over the seeds; None unless every seed has a defined value."""
@@ -63,7 +74,7 @@ class Summary:
         card = self.results.cards.get(dataset)
         return card.primary_metric if card else "macro_auroc"
 
-    def entry(self, measurement: Measurement, mark_best: bool = False, digits: int = 3) -> Entry:
+    def entry(self, measurement: Measurement, digits: int = 3) -> Entry:
         """A measurement as a cell of a table: mean, interval and spread, or why there is none."""
         mean = self.mean(measurement)
         if mean is None:
@@ -73,7 +84,7 @@ class Summary:
             small.append(f"[{span(interval.low, interval.high, digits)}]")
         if row["lowest"] < row["highest"]:
             small.append(span(row["lowest"], row["highest"], digits))
-        return Entry(number(mean, digits), tuple(small), best=mark_best and bool(row["best"]))
+        return Entry(number(mean, digits), tuple(small))
 
     def is_complete(self, measurement: Measurement) -> bool:
         """Whether every cell that a measurement is made of has results."""
@@ -110,13 +121,24 @@ def summarise(protocol: Protocol, results: Results) -> Summary:
         for cell, frame in results.histories.items()
     ]
     empty = pd.DataFrame(columns=["dataset", "method", "seed", "epoch"])
+    columns = draw_columns(protocol, results)
     return Summary(
         protocol=protocol,
         results=results,
         measured={_measurement(row): row for row in rows},
-        intervals=_intervals(protocol, results),
+        columns=columns,
+        intervals=_intervals(columns, protocol.report.level),
         curves=curve_means(pd.concat(histories) if histories else empty, protocol.seeds),
     )
+
+
+def quantities(summary: Summary, dataset: str) -> list[tuple[str, str, str]]:
+    """The loss and the kNN score, whatever metric that score is, where recorded: column, title, axis."""
+    scores = [
+        (f"knn_{metric}", f"nearest-neighbour {name} on validation images", f"kNN {name}")
+        for metric, name in METRIC_NAMES.items()
+    ]
+    return [names for names in [("loss", "loss", "loss"), *scores] if summary.curve(dataset, names[0])]
 
 
 def _measurement(row: dict[str, Any]) -> Measurement:
@@ -124,27 +146,12 @@ def _measurement(row: dict[str, Any]) -> Measurement:
     return Measurement(*plain)
 
 
-def _intervals(protocol: Protocol, results: Results) -> dict[Measurement, Interval]:
-    groups: dict[Measurement, list[tuple[Cell, int | None]]] = {}
-    for cell, block in results.predictions:
-        metric = results.cards[cell.dataset].primary_metric
-        evaluation = evaluation_of(cell)
-        measurement = Measurement(cell.dataset, cell.method, evaluation, cell.fraction, block, "", metric)
-        groups.setdefault(measurement, []).append((cell, block))
-    intervals = {}
-    for measurement, found in groups.items():
-        if len(found) == len(protocol.seeds):
-            card = results.cards[measurement.dataset]
-            intervals[measurement] = seed_mean_interval(
-                [results.predictions[key] for key in found],
-                card.task,
-                card.primary_metric,
-                protocol.report.resamples,
-                # One seed for all methods of a data set, so that they are resampled alike.
-                derived_seed(0, "bootstrap", measurement.dataset),
-                protocol.report.level,
-            )
-    return intervals
+def _intervals(columns: dict[Place, Column], level: float) -> dict[Measurement, Interval]:
+    return {
+        Measurement(place.dataset, method, *place[1:], "", column.metric): column.interval(method, level)
+        for place, column in columns.items()
+        for method in column.methods
+    }
 
 
 def _cells(measurement: Measurement, protocol: Protocol) -> list[Cell]:

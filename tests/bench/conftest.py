@@ -13,7 +13,9 @@ from ruamel.yaml import YAML
 
 import bench
 from bench.protocol import Protocol, read_protocol
+from bench.report.leaderboard import write_reports
 from bench.stages import data
+from tests.bench.small_run import small_protocol, write_run
 
 ROOT = Path(bench.__file__).parents[1]
 TINY = (Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8")
@@ -139,3 +141,14 @@ def copy(warm) -> Iterator[Copy]:
     (warm.folder / "params.yaml").write_bytes(params)
     for name in set(warm.state()) - there:
         (warm.folder / name).unlink()
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small run that has one hole of each kind, and its report; do not change it."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_run(small_protocol())
+        write_reports(small_protocol())
+    return folder

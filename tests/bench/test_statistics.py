@@ -1,28 +1,16 @@
-"""Statistics over cells: means without holes, the best of a comparison, intervals shared by the seeds."""
+"""Statistics over cells: means without holes, the best of a comparison."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from bench.intervals import resample_counts
-from bench.results import Predictions
-from bench.statistics import curve_means, over_seeds, seed_mean_interval, undefined_classes, with_best
+from bench.statistics import curve_means, over_seeds, undefined_classes, with_best
 
 
 def tidy(rows):
     columns = ["method", "seed", "fraction", "block", "class", "metric", "value"]
     table = pd.DataFrame(rows, columns=columns).assign(dataset="chest", evaluation="finetune")
     return table.astype({"fraction": float, "block": "Int64", "value": float})
-
-
-def predictions(positive, labels, patients):
-    return Predictions(
-        ids=np.array([f"id{i}" for i in range(len(labels))]),
-        patients=np.asarray(patients, dtype=str),
-        labels=labels,
-        probabilities=np.column_stack([1 - positive, positive]),
-    )
 
 
 def test_over_seeds_is_the_plain_mean_and_range():
@@ -68,55 +56,6 @@ def test_best_is_the_highest_mean_of_each_comparison_and_never_a_hole():
     best = with_best(over_seeds(tidy(rows), [0])).set_index(["fraction", "method"])["best"]
     assert best.loc[0.1].to_dict() == {"a": False, "b": True, "c": False}
     assert best.loc[1.0].to_dict() == {"a": True, "b": True, "c": False}
-
-
-def test_interval_resamples_patients_once_for_all_seeds():
-    generator = np.random.default_rng(0)
-    patients = generator.permutation(np.arange(80) % 25)
-    labels = generator.integers(2, size=80)
-    runs = [
-        predictions(np.clip(0.3 * labels + generator.random(80) * 0.7, 0, 1), labels, patients)
-        for _ in range(3)
-    ]
-    result = seed_mean_interval(runs, "binary", "auroc", 60, seed=4, level=0.9)
-    averages = []
-    for counts in np.concatenate(list(resample_counts(patients.astype(str), 60, seed=4))):
-        index = np.repeat(np.arange(80), counts)
-        averages.append(np.mean([roc_auc_score(labels[index], run.probabilities[index, 1]) for run in runs]))
-    np.testing.assert_allclose([result.low, result.high], np.percentile(averages, [5, 95]), rtol=1e-12)
-    expected = np.mean([roc_auc_score(labels, run.probabilities[:, 1]) for run in runs])
-    assert result.value == pytest.approx(expected, rel=1e-12)
-    assert (result.unit, result.units, result.resamples, result.undefined) == ("patients", 25, 60, 0)
-
-
-def test_interval_of_an_ordinal_task_centres_on_the_kappa_of_the_seeds():
-    generator = np.random.default_rng(1)
-    labels = generator.integers(4, size=60)
-    blank = predictions(np.zeros(60), labels, np.arange(60))
-    runs = []
-    for _ in range(2):
-        probabilities = 0.75 * generator.dirichlet(np.ones(4), size=60) + 0.25 * np.eye(4)[labels]
-        runs.append(blank.model_copy(update={"probabilities": probabilities}))
-    result = seed_mean_interval(runs, "ordinal", "qwk", 200, seed=0, level=0.95)
-    kappas = [cohen_kappa_score(labels, run.probabilities.argmax(1), weights="quadratic") for run in runs]
-    assert result.value == pytest.approx(np.mean(kappas), rel=1e-12)
-    assert result.low < result.value < result.high
-    assert (result.unit, result.units) == ("samples", 60)
-
-
-def test_an_interval_of_an_undefined_metric_is_undefined():
-    run = predictions(np.full(4, 0.6), np.ones(4, dtype=int), range(4))
-    result = seed_mean_interval([run, run], "binary", "auroc", 10, seed=0, level=0.95)
-    assert (result.value, result.low, result.high, result.undefined) == (None, None, None, 10)
-
-
-def test_seeds_on_different_samples_are_refused():
-    one = predictions(np.full(4, 0.6), np.array([0, 1, 0, 1]), range(4))
-    other = one.model_copy(update={"ids": one.ids[::-1]})
-    with pytest.raises(ValueError, match="different samples"):
-        seed_mean_interval([one, other], "binary", "auroc", 10, seed=0, level=0.95)
-    with pytest.raises(ValueError, match="one seed at least"):
-        seed_mean_interval([], "binary", "auroc", 10, seed=0, level=0.95)
 
 
 def test_undefined_classes_are_named_once():

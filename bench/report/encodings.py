@@ -1,0 +1,124 @@
+"""What all charts share: scales, colours and shapes of the methods, and the frame with its words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from bench.report.layout import Figure, listed, number, span
+from bench.report.summary import Measurement, Summary
+from bench.report.svg import drawn
+
+WIDTH, HEIGHT = 360, 230
+# More lines than colours cannot be told apart; the tables hold everything.
+MOST_DRAWN = 8
+
+Record = dict[str, Any]
+
+
+def drawn_methods(methods: Sequence[str], baseline: str, order: Sequence[str]) -> list[str]:
+    """The methods that charts show: all, or where these are too many the baseline and the first of an order.
+
+    Args:
+        methods: of the protocol.
+        baseline: always shown.
+        order: from the best to the worst.
+
+    Returns:
+        At most MOST_DRAWN of the methods, in the protocol's order.
+    """
+    if len(methods) <= MOST_DRAWN:
+        return list(methods)
+    chosen = {baseline, *[name for name in order if name != baseline][: MOST_DRAWN - 1]}
+    return [name for name in methods if name in chosen]
+
+
+def measured_record(summary: Summary, measurement: Measurement, place: str) -> Record | None:
+    """A measurement as a mark: mean, interval and what it says when pointed at; None for a hole."""
+    mean, interval = summary.mean(measurement), summary.intervals.get(measurement)
+    if mean is None:
+        return None
+    record: Record = {"method": measurement.method, "mean": round(mean, 5)}
+    words = f"{measurement.method}, {place}: {number(mean)}"
+    if interval is not None and interval.low is not None and interval.high is not None:
+        record |= {"low": round(interval.low, 5), "high": round(interval.high, 5)}
+        words += f" [{span(interval.low, interval.high)}]"
+    return record | {"says": words}
+
+
+def method_encoding(summary: Summary) -> dict[str, Any]:
+    """Colour and shape of the methods; the page has a key, so the charts have none."""
+    styles = summary.styles.values()
+    names = [style.name for style in styles]
+    colours = alt.Scale(domain=names, range=[style.colour for style in styles])
+    shapes = alt.Scale(domain=names, range=[style.shape for style in styles])
+    return {
+        "color": alt.Color("method:N", scale=colours, legend=None),
+        "shape": alt.Shape("method:N", scale=shapes, legend=None),
+    }
+
+
+def lines_with_intervals(
+    summary: Summary, records: Sequence[Record], x: alt.X, title: str, shift: alt.XOffset | None = None
+) -> alt.LayerChart | alt.FacetChart:
+    """Means joined by lines, their intervals as rules."""
+    base = alt.Chart()
+    place = {"x": x} if shift is None else {"x": x, "xOffset": shift}
+    y = alt.Y("mean:Q", title=title, scale=fitting_scale(records))
+    encoding = method_encoding(summary)
+    colour = {"color": encoding["color"]}
+    return alt.layer(
+        base.mark_line(strokeWidth=1.5, opacity=0.7).encode(**place, y=y, **colour),
+        base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(**place, y="low:Q", y2="high:Q", **colour),
+        base.mark_point(filled=True, size=70, opacity=1).encode(
+            **place, y=y, **encoding, description="says:N"
+        ),
+    )
+
+
+def fitting_scale(records: Sequence[Record]) -> alt.Scale:
+    """From the lowest to the highest of what is drawn."""
+    ends = [record[end] for record in records for end in ("low", "mean", "high") if end in record]
+    return alt.Scale(zero=False, domain=[min(ends), max(ends)], nice=True)
+
+
+def figure(
+    summary: Summary,
+    name: str,
+    title: str,
+    words: str,
+    methods: Sequence[str],
+    records: Sequence[Record],
+    chart: Any,
+) -> Figure:
+    """A chart in its frame.
+
+    Args:
+        summary: of the run.
+        name: id, unique on the page.
+        title: of the figure.
+        words: the text alternative: what the chart says.
+        methods: that it was to show.
+        records: what it shows; methods without any are named below it.
+        chart: Altair's.
+    """
+    # Altair would copy and check every record many times over.
+    spec = {**chart.to_dict(validate=False), "data": {"values": list(records)}}
+    absent = [method for method in methods if method not in {record["method"] for record in records}]
+    notes = [f"Not drawn, for want of values from every seed: {listed(absent)}."] if absent else []
+    left_out = len(summary.protocol.methods) - len(methods)
+    if left_out:
+        notes.append(f"{left_out} other methods are in the tables only.")
+    return Figure(name, title, words, drawn(spec), " ".join(notes))
+
+
+def usual_size(chart: alt.LayerChart | alt.FacetChart | alt.Chart) -> Any:
+    """The chart as large as the page's columns expect; it shrinks with them."""
+    return chart.properties(width=WIDTH, height=HEIGHT)
+
+
+def at_last(records: Sequence[Record], axis: str, place: str) -> str:
+    """What a chart says at the end of its axis."""
+    last = records[-1][axis]
+    means = [f"{record['method']} {number(record['mean'])}" for record in records if record[axis] == last]
+    return f"At {place.format(last)}: {listed(means)}. All numbers are in the tables."

@@ -1,0 +1,52 @@
+"""The first lines of the page: who wins, and is it real."""
+
+import pandas as pd
+
+from bench.report.layout import listed, number, percent, span
+from bench.report.view import Record, View
+
+
+def headline(view: View) -> list[str]:
+    """A sentence for the smallest share of labels, and one for all; what cannot be said is said to be so."""
+    fractions = view.summary.protocol.label_fractions
+    ends = fractions[:1] + fractions[-1:] if len(fractions) > 1 else fractions
+    return [sentence for fraction in ends for sentence in _sentences(view, fraction)]
+
+
+def _sentences(view: View, fraction: float) -> list[str]:
+    ranks: dict[str, Record] = {}
+    for method in view.methods:
+        found = view.aggregates.get(("finetune", fraction, None, method))
+        if found is not None and not pd.isna(found["mean_rank"]):
+            ranks[method] = found
+    where = f"{percent(fraction)} of the labels"
+    if len(view.methods) < 2:
+        return []
+    if len(ranks) < 2:
+        return [f"{where}: fewer than two methods have results on every data set, so nobody wins yet."]
+    first = min(ranks, key=lambda method: ranks[method]["mean_rank"])
+    best = ranks[first]
+    text = f"{where}: {first} has the best mean rank, {number(best['mean_rank'], 2)}"
+    if not pd.isna(best["mean_rank_low"]):
+        text += f" [{span(best['mean_rank_low'], best['mean_rank_high'], 2)}]"
+    return [f"{text} of {len(ranks)}; {_tied(view, fraction, first)}."]
+
+
+def _tied(view: View, fraction: float, first: str) -> str:
+    """Which methods cannot be told from the best on any data set."""
+    datasets = list(view.summary.protocol.datasets)
+    tied: list[str] = []
+    apart: list[str] = []
+    for method in view.methods:
+        standings = [view.ranks.get((dataset, "finetune", fraction, None, method)) for dataset in datasets]
+        if method == first or any(own is None or pd.isna(own["mean"]) for own in standings):
+            continue
+        everywhere = all(own["tied"] for own in standings if own is not None)
+        (tied if everywhere else apart).append(method)
+    if not tied and not apart:
+        return "no other method has results on every data set"
+    if not tied:
+        return "each other method is distinguishably below the best of a data set"
+    verb = "is" if len(tied) == 1 else "are"
+    names = listed(tied) if len(tied) <= 4 else f"{len(tied)} others"
+    return f"{names} {verb} tied with the best on every data set"

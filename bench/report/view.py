@@ -1,0 +1,85 @@
+"""What every page is made from: the summary, the analysis found by place, and which methods stand where."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.analyse import Analysis
+from bench.report.encodings import drawn_methods
+from bench.report.layout import Row
+from bench.report.summary import Summary
+
+PLACE = ["dataset", "evaluation", "fraction", "block", "method"]
+OVERALL = ["evaluation", "fraction", "block", "method"]
+
+Record = dict[str, Any]
+Found = dict[tuple[Hashable, ...], Record]
+
+
+@dataclass(frozen=True)
+class View:
+    """A run as the pages show it.
+
+    Attributes:
+        summary: every measurement.
+        analysis: every comparison.
+        ranks: rows of the analysis by PLACE.
+        differences: likewise.
+        aggregates: by OVERALL; fraction and block are None for the row over all of them.
+        efficiency: by data set, evaluation and method.
+        methods: ids, the lowest mean rank first where all have one, otherwise in the protocol's order.
+        drawn: those that charts show.
+    """
+
+    summary: Summary
+    analysis: Analysis
+    ranks: Found
+    differences: Found
+    aggregates: Found
+    efficiency: Found
+    methods: tuple[str, ...]
+    drawn: tuple[str, ...]
+
+    def head(self, method: str, root: str) -> Row:
+        """A method's row without entries.
+
+        Args:
+            method: its id.
+            root: of the reports, as seen from the page.
+        """
+        return Row(method, (), self.summary.styles[method], link=f"{root}methods/{method}.html")
+
+
+def view_of(summary: Summary, analysis: Analysis) -> View:
+    """Gather what the pages show."""
+    aggregates = _found(analysis.aggregates, OVERALL)
+    methods = _ordered(list(summary.protocol.methods), aggregates)
+    return View(
+        summary=summary,
+        analysis=analysis,
+        ranks=_found(analysis.ranks, PLACE),
+        differences=_found(analysis.differences, PLACE),
+        aggregates=aggregates,
+        efficiency=_found(analysis.label_efficiency, ["dataset", "evaluation", "method"]),
+        methods=tuple(methods),
+        drawn=tuple(drawn_methods(list(summary.protocol.methods), summary.protocol.report.baseline, methods)),
+    )
+
+
+def _found(table: pd.DataFrame, keys: Sequence[str]) -> Found:
+    records = [{str(k): v for k, v in record.items()} for record in table.to_dict("records")]
+    return {
+        tuple(None if pd.isna(record[key]) else record[key] for key in keys): record for record in records
+    }
+
+
+def _ordered(methods: list[str], aggregates: Found) -> list[str]:
+    ranks: dict[str, float] = {}
+    for method in methods:
+        overall = aggregates.get(("finetune", None, None, method))
+        if overall is None or pd.isna(overall["mean_rank"]):
+            return methods
+        ranks[method] = overall["mean_rank"]
+    return sorted(methods, key=lambda method: ranks[method])
