@@ -383,10 +383,15 @@ def test_charts_are_valid_and_have_a_text_alternative(page):
 
 
 def test_the_same_results_give_the_same_bytes(copy):
-    before = {file.name: file.read_bytes() for file in Path("reports").iterdir()}
-    assert set(before) == {"leaderboard.html", "results.csv", "metrics.json"}
+    before = {file: file.read_bytes() for file in Path("reports").rglob("*.*")}
+    assert {file.name for file in before} >= {
+        "leaderboard.html",
+        "results.csv",
+        "results.json",
+        "metrics.json",
+    }
     write_reports(small_protocol())
-    assert {file.name: file.read_bytes() for file in Path("reports").iterdir()} == before
+    assert {file: file.read_bytes() for file in Path("reports").rglob("*.*")} == before
 
 
 def test_without_any_result_the_page_still_comes(tmp_path, monkeypatch):
