@@ -8,7 +8,6 @@ A cell's folder is written once, under another name, and then renamed.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imssl.datasets.prepared import Card
+from imssl.durable import give_final_name
 from imssl.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -145,13 +145,19 @@ def read_json(file: Path) -> Any:
 
 def write_text(file: Path, text: str) -> None:
     """Write a text file under another name first, so that it is never half there."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file under another name first, so that it is never half there."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(file.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    try:
+        partial.write_bytes(content)
+        give_final_name(partial, file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_table(file: Path, table: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cells import Cell
+from bench.cells import Cell, Keys
 from bench.progress import OnProgress
 from bench.protocol import Protocol
 from bench.results import FEATURES_FILE, METRICS_FILE, write_json
@@ -23,12 +23,13 @@ BLOCKS = 4
 
 def run(dataset: str, method: str, protocol: Protocol) -> None:
     """Compare every seed's encoders before and after, on every fraction, block by block."""
+    keys = Keys(protocol)
 
     def compute(cell: Cell, key: str, folder: Path, on_progress: OnProgress) -> str:
         rows = []
         total = len(protocol.label_fractions) * BLOCKS * len(KERNELS)
         for fraction in protocol.label_fractions:
-            file = upstream_folder("finetune", cell, fraction) / FEATURES_FILE
+            file = upstream_folder("finetune", cell, keys, fraction) / FEATURES_FILE
             with np.load(file, allow_pickle=False) as stored:
                 for block in range(1, BLOCKS + 1):
                     for kernel in KERNELS:
