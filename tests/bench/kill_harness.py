@@ -224,7 +224,7 @@ class Harness:
         torn = draw.random() < 0.4 and tear_a_checkpoint(folder, draw)
         after = run(folder, stage, TO_THE_END, workers=2)
         found = digests(folder)
-        left = [path.name for path in folder.rglob("*.partial")]
+        left = [path.name for top in ("data", "results") for path in (folder / top).rglob("*.partial")]
         lost = killed.steps + after.steps - whole.steps
         print(f"{number}: {' '.join(stage)} {moment}{', checkpoint torn' if torn else ''}: "
               f"status {killed.status}, {lost} steps lost", flush=True)  # fmt: skip
