@@ -8,6 +8,7 @@ A cell's folder is written once, under another name, and then renamed.
 """
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,6 +184,23 @@ def read_table(file: Path, text_columns: tuple[str, ...] = ()) -> pd.DataFrame:
         raise UserError(f"{file} cannot be read ({error}). Restore it with: dvc repro") from None
 
 
+def read_features(file: Path, blocks: int) -> dict[str, np.ndarray]:
+    """Stored features: ``before_<block>`` and ``after_<block>``, (n, D) each, of the same images.
+
+    Raises:
+        UserError: the file is missing, or does not hold them.
+    """
+    names = [f"{when}_{block}" for when in ("before", "after") for block in range(1, blocks + 1)]
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            features = {name: stored[name] for name in names}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} cannot be read ({error}). Restore it with: dvc repro") from None
+    if any(array.ndim != 2 or array.dtype.kind != "f" for array in features.values()):
+        raise UserError(f"{file} holds something else than features. Restore it with: dvc repro")
+    return features
+
+
 def predictions_table(samples: pd.DataFrame, card: Card, probabilities: np.ndarray) -> pd.DataFrame:
     """Predictions as stored: id, patient, label columns, and ``probability_<class>`` for each class.
 
@@ -226,9 +244,19 @@ def read_predictions(file: Path, card: Card) -> Predictions:
     if missing:
         raise UserError(f"{file} lacks the columns {', '.join(missing)}. Restore it with: dvc repro")
     labels = table[card.label_columns].to_numpy()
-    probabilities = table[columns].to_numpy(dtype=float)
-    if not np.isfinite(probabilities).all():
-        raise UserError(f"{file} holds probabilities that are not numbers. Restore it with: dvc repro")
+    try:
+        probabilities = table[columns].to_numpy(dtype=float)
+    except ValueError:
+        probabilities = np.array(np.nan)
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise UserError(
+            f"{file} holds probabilities that are not numbers from 0 to 1. Restore it with: dvc repro"
+        )
+    if labels.dtype.kind not in "iu" or table["id"].isna().any() or table["id"].duplicated().any():
+        raise UserError(
+            f"{file} holds labels that are not whole numbers, or samples without an id or twice. "
+            "Restore it with: dvc repro"
+        )
     return Predictions(
         ids=table["id"].to_numpy(dtype=str),
         patients=table["patient"].fillna(table["id"]).to_numpy(dtype=str),
