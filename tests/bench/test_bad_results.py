@@ -1,4 +1,4 @@
-"""Wrong results, data and checkpoints: what builds on them stops with one message, the report shows a hole."""
+"""Wrong results, data and checkpoints: one message from what builds on them, a hole in the report."""
 
 import json
 import shutil
