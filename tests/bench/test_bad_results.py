@@ -217,6 +217,11 @@ FORGERIES = {
         "ks",
         ["predictions.csv", "twice"],
     ),
+    "a sample less": (
+        lambda: PREDICTIONS.write_text("".join(PREDICTIONS.read_text().splitlines(True)[:-1])),
+        "ks",
+        ["not of the same samples"],
+    ),
     "an empty table": (lambda: PREDICTIONS.write_text(""), "ks", ["predictions.csv"]),
     "pickled features": (lambda: with_pickle(FINETUNED / "features.npz"), "reuse", ["features.npz"]),
     "features that are no archive": (

@@ -19,7 +19,11 @@ from imssl.datasets.prepared import read_card
 from imssl.datasets.source import BadImage
 from imssl.errors import UserError
 
-pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+# Pillow warns of what it then refuses.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
+]
 
 
 def encoded(kind: str) -> bytes:
@@ -108,7 +112,7 @@ def test_any_card_or_record_is_refused_with_a_message(content, kind):
             (read_card if kind == "card" else read_record)(Path(folder))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_damage_of_a_checkpoint_falls_back_to_the_one_before(data):
     with TemporaryDirectory() as folder:

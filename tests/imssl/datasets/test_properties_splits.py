@@ -1,4 +1,4 @@
-"""Splits and label subsets of any labels and patients: complete, seeded, nested, and no patient torn apart."""
+"""Splits and label subsets of any labels and patients: complete, seeded, nested, no patient torn apart."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -25,7 +25,7 @@ def labelled(draw, smallest=1):
     return np.array(rows), task, patients
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(labelled(), FRACTIONS, FRACTIONS, SEEDS)
 def test_label_subsets(drawn, one, other, seed):
     labels, _, _ = drawn
@@ -42,7 +42,7 @@ def test_label_subsets(drawn, one, other, seed):
     assert np.array_equal(label_subset(labels, 1.0, seed), np.arange(len(labels)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(labelled(), SEEDS, st.randoms(use_true_random=False))
 def test_splits_by_patient(drawn, seed, random):
     labels, task, patients = drawn
