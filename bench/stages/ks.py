@@ -32,8 +32,8 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
             )
             if not np.array_equal(predictions.ids, reference.ids):
                 raise UserError(
-                    f"{cell.title}: the predictions of fractions {fraction:g} and {everything:g} are not of the "
-                    "same samples. Run: dvc repro"
+                    f"{cell.title}: the predictions of fractions {fraction:g} and {everything:g} are not of "
+                    "the same samples. Run: dvc repro"
                 )
             distance = ks_distance(predictions.probabilities, reference.probabilities, card.task)
             per_class = dict(zip(names, distance.per_class.tolist(), strict=True))
