@@ -157,6 +157,17 @@ def test_a_worker_killed_for_want_of_memory_is_one_message(prepared_project, two
     assert run_stage(["pretrain", "chest", "moco"]) == 0
 
 
+def test_a_stage_killed_as_a_whole_says_so(monkeypatch, capsys):
+    import bench.stage
+    import bench.warm_start
+
+    monkeypatch.setattr(bench.stage, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(bench.warm_start, "run_warm", lambda arguments: 128 + signal.SIGKILL)
+    monkeypatch.setenv("IMSSL_BENCH_WARM_START", "1")
+    assert bench.stage.main() == 137
+    assert "the stage was killed, perhaps for want of memory" in capsys.readouterr().err
+
+
 ERRORS = {
     "memory": (MemoryError(), ["not enough memory", "IMSSL_BENCH_WORKERS=1"]),
     "torch's allocator": (
