@@ -304,8 +304,7 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("interruptions", [[1], [3, 7], [4, 5, 11]])
-@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize(("interruptions", "torn"), [([1], False), ([3, 7], True), ([4, 5, 11], False)])
 def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
     encoder, histology, tmp_path, monkeypatch, interruptions, torn
 ):
