@@ -123,8 +123,13 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:  # a read-only folder, a full disk: the message names the file
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        from bench.machine_failures import machine_failure
+
+        message = machine_failure(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 

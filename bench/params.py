@@ -1,6 +1,8 @@
 """params.yaml as a file: read with its line numbers, and mistakes in it explained by them."""
 
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ PARAMS = Path("params.yaml")
 
 # Ids become folder names, stage names and anchors of the report; a letter first, so that YAML reads text.
 ID_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+
+# No protocol comes near; a few lines of aliases can stand for thousands of millions of values.
+MOST_VALUES = 100_000
+DEEPEST = 20
 
 Place = tuple[str | int, ...]
 
@@ -55,12 +61,14 @@ def parse_params(text: str, path: Path = PARAMS) -> CommentedMap:
     except MarkedYAMLError as error:
         where = f"{path}, line {error.problem_mark.line + 1}" if error.problem_mark else str(path)
         raise UserError(f"{where}: not YAML: {error.problem}.") from None
-    except YAMLError as error:
+    except RecursionError:
+        raise _too_deep(str(path)) from None
+    except (YAMLError, ValueError, NotImplementedError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(content, CommentedMap):
         found = {type(None): "nothing", CommentedSeq: "a list"}.get(type(content), "a single value")
         raise UserError(f"{path} must hold sections such as datasets: and methods:, but holds {found}.")
-    _check_keys(content, str(path))
+    _check_values(content, str(path), depth=0, seen=itertools.count())
     return content
 
 
@@ -113,7 +121,8 @@ def _place_and_message(problem: ErrorDetails, content: Any, prefix: Place) -> tu
     elif kind == "string_pattern_mismatch" and context["pattern"] == ID_PATTERN:
         message = "use lower-case letters, digits and single hyphens, a letter first"
     shown = "a mapping" if isinstance(given, dict) else json.dumps(given, default=str)[:80]
-    return place, f"is {shown}; {message[0].lower()}{message[1:].replace('an object', 'a mapping')}"
+    message = message.replace("an object", "a mapping").replace("array", "list")
+    return place, f"is {shown}; {message[0].lower()}{message[1:]}"
 
 
 def _place(content: Any, prefix: Place, location: Place) -> Place:
@@ -148,13 +157,25 @@ def _line(content: Any, place: Place) -> int | None:
     return line
 
 
-def _check_keys(content: Any, file: str) -> None:
-    if isinstance(content, CommentedMap):
-        for key, value in content.items():
-            if not isinstance(key, str):
-                line = content.lc.data[key][0] + 1
-                raise UserError(f"{file}, line {line}: the key {key} is not text; rename it.")
-            _check_keys(value, file)
-    elif isinstance(content, CommentedSeq):
-        for value in content:
-            _check_keys(value, file)
+def _check_values(content: CommentedMap | CommentedSeq, file: str, depth: int, seen: Iterator[int]) -> None:
+    """Refuse what JSON does not have (keys that are not text, dates, tags), and aliases without end."""
+    if depth > DEEPEST:
+        raise _too_deep(file)
+    for key, value in content.items() if isinstance(content, CommentedMap) else enumerate(content):
+        where = f"{file}, line {content.lc.data[key][0] + 1}" if key in (content.lc.data or {}) else file
+        if next(seen) > MOST_VALUES:
+            raise UserError(f"{where}: more than {MOST_VALUES} values; write out what aliases repeat.")
+        if isinstance(content, CommentedMap) and not isinstance(key, str):
+            raise UserError(f"{where}: the key {key} is not text; rename it.")
+        tag = getattr(getattr(value, "tag", None), "value", None)
+        if tag is not None and not str(tag).startswith("tag:yaml.org,2002:"):
+            raise UserError(f"{where}: {key} has the tag {tag}, which means nothing here; remove it.")
+        if isinstance(value, CommentedMap | CommentedSeq):
+            _check_values(value, file, depth + 1, seen)
+        elif not isinstance(value, str | int | float | None):
+            kind = type(value).__name__
+            raise UserError(f"{where}: {key} is read as a {kind}; put it in quotes if it is meant as text.")
+
+
+def _too_deep(file: str) -> UserError:
+    return UserError(f"{file} is nested more than {DEEPEST} deep, or contains itself; write it out flat.")

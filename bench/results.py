@@ -8,7 +8,7 @@ A cell's folder is written once, under another name, and then renamed.
 """
 
 import json
-import os
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imssl.datasets.prepared import Card
+from imssl.durable import give_final_name
 from imssl.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -145,13 +146,19 @@ def read_json(file: Path) -> Any:
 
 def write_text(file: Path, text: str) -> None:
     """Write a text file under another name first, so that it is never half there."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file under another name first, so that it is never half there."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(file.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    try:
+        partial.write_bytes(content)
+        give_final_name(partial, file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
@@ -175,6 +182,23 @@ def read_table(file: Path, text_columns: tuple[str, ...] = ()) -> pd.DataFrame:
         )
     except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read ({error}). Restore it with: dvc repro") from None
+
+
+def read_features(file: Path, blocks: int) -> dict[str, np.ndarray]:
+    """Stored features: ``before_<block>`` and ``after_<block>``, (n, D) each, of the same images.
+
+    Raises:
+        UserError: the file is missing, or does not hold them.
+    """
+    names = [f"{when}_{block}" for when in ("before", "after") for block in range(1, blocks + 1)]
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            features = {name: stored[name] for name in names}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} cannot be read ({error}). Restore it with: dvc repro") from None
+    if any(array.ndim != 2 or array.dtype.kind != "f" for array in features.values()):
+        raise UserError(f"{file} holds something else than features. Restore it with: dvc repro")
+    return features
 
 
 def predictions_table(samples: pd.DataFrame, card: Card, probabilities: np.ndarray) -> pd.DataFrame:
@@ -220,9 +244,19 @@ def read_predictions(file: Path, card: Card) -> Predictions:
     if missing:
         raise UserError(f"{file} lacks the columns {', '.join(missing)}. Restore it with: dvc repro")
     labels = table[card.label_columns].to_numpy()
-    probabilities = table[columns].to_numpy(dtype=float)
-    if not np.isfinite(probabilities).all():
-        raise UserError(f"{file} holds probabilities that are not numbers. Restore it with: dvc repro")
+    try:
+        probabilities = table[columns].to_numpy(dtype=float)
+    except ValueError:
+        probabilities = np.array(np.nan)
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise UserError(
+            f"{file} holds probabilities that are not numbers from 0 to 1. Restore it with: dvc repro"
+        )
+    if labels.dtype.kind not in "iu" or table["id"].isna().any() or table["id"].duplicated().any():
+        raise UserError(
+            f"{file} holds labels that are not whole numbers, or samples without an id or twice. "
+            "Restore it with: dvc repro"
+        )
     return Predictions(
         ids=table["id"].to_numpy(dtype=str),
         patients=table["patient"].fillna(table["id"]).to_numpy(dtype=str),

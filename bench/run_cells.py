@@ -15,7 +15,7 @@ from bench.protocol import Protocol
 from bench.provenance import provenance
 from bench.results import read_record, stage_folder
 from bench.workers import DONE, in_this_process, worker_count, workers
-from imssl.errors import Diverged
+from imssl.errors import Diverged, UserError
 
 # Writes a cell's files into a folder and returns the name of the device that computed them.
 Compute = Callable[[Cell, str, Path, OnProgress], str]
@@ -66,18 +66,33 @@ def run_cells(
         store.copy_out(cell, keys.key(cell), output / cell.folder)
 
 
-def upstream_folder(stage: Stage, cell: Cell, fraction: float | None = None) -> Path:
+def upstream_folder(stage: Stage, cell: Cell, keys: Keys, fraction: float | None = None) -> Path:
     """Where an earlier stage left the cell that this one builds on.
 
     Raises:
         Diverged: that cell has failed, and so does this one.
+        UserError: it is missing, of other settings, code or data, or not as it was finished. What is built
+            on it would be kept under a key that promises something else.
     """
     mode: Mode | None = None if fraction is None else "full"
     source = Cell(stage, cell.dataset, cell.method, cell.seed, fraction, mode)
     folder = stage_folder(stage, cell.dataset, cell.method) / source.folder
     record = read_record(folder)
-    if record is not None and record.status == "failed":
+    if record is None:
+        raise UserError(f"{folder} holds no finished cell, and {cell.title} builds on it. Run: dvc repro")
+    if record.key != keys.key(source):
+        raise UserError(
+            f"{folder} was computed under other settings, code or data, and {cell.title} builds on it. "
+            "Run: dvc repro"
+        )
+    if record.status == "failed":
         raise Diverged(f"{source.title} failed: {record.reason}")
+    wrong = sorted(name for name, _ in record.files.items() ^ store.file_checksums(folder).items())
+    if wrong:
+        raise UserError(
+            f"{folder / wrong[0]} is not as it was when the cell was finished: it has changed, is missing or "
+            f"does not belong there. Delete {folder} and run: dvc repro"
+        )
     return folder
 
 
@@ -95,6 +110,8 @@ def _compute(cell: Cell, key: str, compute: Compute, on_progress: OnProgress) ->
         seconds = time.monotonic() - clock
         origin = provenance(started, seconds, device, f"dvc repro {cell.stage}@{cell.dataset}-{cell.method}")
         store.keep(folder, cell, key, origin, failure)
+    # Not before: a kill in between would cost the whole cell.
+    store.forget_checkpoint(key)
     return seconds, failure
 
 

@@ -5,6 +5,7 @@ from importlib import import_module
 
 from threadpoolctl import threadpool_limits
 
+from bench.machine_failures import machine_failure
 from bench.protocol import Protocol, read_protocol
 from imssl.errors import UserError
 
@@ -34,12 +35,15 @@ def run_stage(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
-    except OSError as error:  # a read-only folder, a full disk: the message names the file
-        print(f"error: {error}. Finished cells are kept; dvc repro continues.", file=sys.stderr, flush=True)
-        return 2
     except KeyboardInterrupt:
         print("stopped; finished cells are kept, dvc repro continues from them", file=sys.stderr, flush=True)
         return 130
+    except Exception as error:
+        message = machine_failure(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        return 2
     return 0
 
 

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 
+KILLED = 137  # what a shell says of SIGKILL
+
 
 def main() -> int:
     """Run the stage named by the command line; the exit status is the stage's."""
@@ -19,6 +21,13 @@ def main() -> int:
         from bench.warm_start import run_warm
 
         status = run_warm(sys.argv[1:])
+        if status == KILLED:
+            print(
+                "error: the stage was killed, perhaps for want of memory: run fewer cells at a time "
+                "(IMSSL_BENCH_WORKERS=1) or set smaller batches in params.yaml. Finished cells and "
+                "checkpoints are kept; dvc repro continues from them.",
+                file=sys.stderr,
+            )
         if status is not None:
             return status
     from bench.run_stage import run_stage

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.cells import Cell
 from bench.results import CELL_FILE, CellRecord, Provenance, read_record, write_text
+from imssl.durable import sync, sync_tree
 from imssl.errors import UserError
 
 STORE = Path(".bench")
@@ -26,6 +27,11 @@ def cell_folder(cell: Cell, key: str) -> Path:
 def checkpoint_file(key: str) -> Path:
     """Where an unfinished cell keeps its checkpoint."""
     return STORE / "checkpoints" / key / "checkpoint.pt"
+
+
+def forget_checkpoint(key: str) -> None:
+    """Delete what a cell kept in order to continue; it is finished."""
+    shutil.rmtree(checkpoint_file(key).parent, ignore_errors=True)
 
 
 def finished(cell: Cell, key: str) -> CellRecord | None:
@@ -71,18 +77,22 @@ def keep(
     )
     write_text(folder / CELL_FILE, record.model_dump_json(indent=1) + "\n")
     folder.chmod(0o755)
+    sync_tree(folder)
     target = cell_folder(cell, key)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         shutil.rmtree(target)
     folder.rename(target)
+    sync(target.parent)
     return record
 
 
 def copy_out(cell: Cell, key: str, target: Path) -> None:
     """Copy a finished cell into its stage's output; never a link, so that an edit there stays there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(cell_folder(cell, key), target)
+    partial = target.with_name(target.name + ".partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(cell_folder(cell, key), partial)
+    partial.rename(target)
 
 
 def file_checksums(folder: Path) -> dict[str, str]:

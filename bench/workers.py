@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from bench.machine_failures import GOES_ON, machine_failure
 from imssl.errors import UserError
 
 # Does the work of one number and returns what is to be told of it; it may tell on its way through the second
@@ -117,8 +118,8 @@ class Workers:
             process = self._processes[connection]
             process.join()
             raise UserError(
-                f"a worker process ended with status {process.exitcode} (-9: killed, perhaps out of memory). "
-                "Finished cells are kept; dvc repro continues from them."
+                f"a worker process ended with status {process.exitcode} (-9: killed, perhaps for want of "
+                f"memory; then run fewer cells at a time: IMSSL_BENCH_WORKERS=1). {GOES_ON}"
             ) from None
         return kind, told
 
@@ -133,6 +134,11 @@ def _serve(connection: Connection, others: list[Connection], work: Work) -> None
                 _send(connection, (DONE, work(job, lambda told: _send(connection, (PROGRESS, told)))))
             except UserError as error:
                 _send(connection, (REFUSED, str(error)))
+            except Exception as error:
+                message = machine_failure(error)
+                if message is None:
+                    raise
+                _send(connection, (REFUSED, message))
     except (EOFError, ConnectionError, KeyboardInterrupt):
         os._exit(0)
     except BaseException:

@@ -2,17 +2,42 @@
 
 import hashlib
 import io
-import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from imssl.durable import give_final_name
 from imssl.errors import UserError
 
 State = dict[str, Any]
 
 DIGEST_BYTES = 32
+
+# Between two checkpoints of a run.
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """Where a run keeps its state, and which run it is.
+
+    Attributes:
+        path: of the file.
+        run: identity of the run, see :func:`save_checkpoint`.
+    """
+
+    path: Path
+    run: str
+
+    def load(self) -> State | None:
+        """See :func:`load_checkpoint`."""
+        return load_checkpoint(self.path, self.run)
+
+    def save(self, state: State) -> None:
+        """See :func:`save_checkpoint`."""
+        save_checkpoint(self.path, state, self.run)
 
 
 def save_checkpoint(path: Path, state: State, run: str) -> None:
@@ -30,11 +55,9 @@ def save_checkpoint(path: Path, state: State, run: str) -> None:
     with partial.open("wb") as file:
         file.write(hashlib.sha256(buffer.getbuffer()).digest())
         file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
     if path.exists():
         path.replace(_previous(path))
-    partial.replace(path)
+    give_final_name(partial, path)
 
 
 def load_checkpoint(path: Path, run: str) -> State | None:
@@ -43,14 +66,20 @@ def load_checkpoint(path: Path, run: str) -> State | None:
     A torn file (its digest does not match) falls back to the one before it.
 
     Raises:
-        UserError: the checkpoint is of other code, parameters or data.
+        UserError: the checkpoint is of other code, parameters or data, or of another version.
     """
     for candidate in (path, _previous(path)):
         content = candidate.read_bytes() if candidate.exists() else b""
         digest, payload = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if hashlib.sha256(payload).digest() != digest:
             continue
-        checkpoint = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        try:
+            checkpoint = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        except Exception as error:  # whole, but of another torch, or holding what a checkpoint must not
+            raise UserError(
+                f"{candidate}: this is not a checkpoint that this version writes ({type(error).__name__}). "
+                "Delete it to start from the beginning."
+            ) from None
         if checkpoint["run"] != run:
             raise UserError(
                 f"{candidate}: this checkpoint is of another run (other code, parameters or data) and "

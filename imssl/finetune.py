@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imssl.augment import augment
+from imssl.checkpoint import CHECKPOINT_SECONDS, CheckpointFile, State
 from imssl.datasets.prepared import Prepared
 from imssl.device import autocast, on_device
 from imssl.encoder import Encoder
@@ -70,6 +71,7 @@ def finetune(
     device: torch.device,
     seed: int,
     on_progress: OnProgress,
+    checkpoint: CheckpointFile | None = None,
 ) -> Finetuned:
     """Train all weights on some labelled images, choose the best step on validation, predict the test set.
 
@@ -83,6 +85,7 @@ def finetune(
         device: where to train.
         seed: of the classifier's first weights, the order of the images and their augmentation.
         on_progress: called with steps done and steps in all.
+        checkpoint: to continue from and to write to; None for a run that starts and ends here.
 
     Raises:
         Diverged: the loss is not finite.
@@ -103,13 +106,14 @@ def finetune(
     steps_per_epoch = -(-len(rows) // settings.batch_size)
     steps = max(settings.epochs * steps_per_epoch, settings.min_steps)
     evaluate_at = {round(steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)} - {0}
-    started = time.perf_counter()
-    best = _Best()
-    history: list[dict[str, float | None]] = []
-    running: list[Tensor] = []
-    for step in range(steps):
+    so_far = _SoFar(model, optimizer)
+    so_far.restore(checkpoint.load() if checkpoint else None, device)
+    started = last_saved = time.perf_counter()
+    order_of = -1
+    for step in range(so_far.step, steps):
         epoch, position = divmod(step, steps_per_epoch)
-        if position == 0:
+        if epoch != order_of:
+            order_of = epoch
             order = torch.randperm(len(rows), generator=torch_generator(seed, "finetune order", epoch))
         chosen = order[position * settings.batch_size : (position + 1) * settings.batch_size]
         generator = torch_generator(seed, "finetune step", step)
@@ -123,21 +127,26 @@ def finetune(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        running.append(loss.detach())
+        so_far.running.append(loss.detach())
+        so_far.step = step + 1
         if step + 1 in evaluate_at:
-            row = _evaluation(model, prepared, loss_of, device, running, step, steps_per_epoch)
-            history.append(row)
-            best.offer(row, model)
-            running = []
+            row = _evaluation(model, prepared, loss_of, device, so_far.running, step, steps_per_epoch)
+            so_far.history.append(row)
+            so_far.best.offer(row, model)
+            so_far.running = []
         on_progress(step + 1, steps)
-    best.restore(model)
+        now = time.perf_counter()
+        if checkpoint and now - last_saved > CHECKPOINT_SECONDS:
+            checkpoint.save(so_far.state(now - started))
+            last_saved = now
+    so_far.best.restore(model)
     return Finetuned(
-        history=history,
-        best_step=best.step,
+        history=so_far.history,
+        best_step=so_far.best.step,
         encoder=model.encoder.eval(),
         validation_probabilities=predict(model, prepared, prepared.indices("val"), device),
         test_probabilities=predict(model, prepared, prepared.indices("test"), device),
-        seconds=time.perf_counter() - started,
+        seconds=so_far.seconds + time.perf_counter() - started,
     )
 
 
@@ -159,6 +168,45 @@ class _Best:
 
     def restore(self, model: nn.Module) -> None:
         model.load_state_dict(self.weights)
+
+
+class _SoFar:
+    """The state of a run between two steps: all that a checkpoint must hold.
+
+    Random draws are not part of it: each epoch and step derives its own generator from the seed.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.step = 0
+        self.seconds = 0.0
+        self.history: list[dict[str, float | None]] = []
+        self.running: list[Tensor] = []
+        self.best = _Best()
+
+    def state(self, seconds: float) -> State:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds + seconds,
+            "history": self.history,
+            "running": self.running,
+            "best": {"step": self.best.step, "rank": self.best.rank, "weights": self.best.weights},
+        }
+
+    def restore(self, state: State | None, device: torch.device) -> None:
+        """Continue from a state; None leaves the beginning."""
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
+        self.running = [loss.to(device) for loss in state["running"]]
+        self.best.step, self.best.rank, self.best.weights = (
+            state["best"][name] for name in ("step", "rank", "weights")
+        )
 
 
 def _evaluation(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from imssl.batch_norm import set_batch_norm_splits
-from imssl.checkpoint import State, load_checkpoint, save_checkpoint
+from imssl.checkpoint import CHECKPOINT_SECONDS, State, load_checkpoint, save_checkpoint
 from imssl.datasets.prepared import Prepared
 from imssl.device import autocast, on_device, peak_memory_mib
 from imssl.encoder import Encoder
@@ -22,8 +22,6 @@ from imssl.settings.augmentation import Augmentation
 from imssl.settings.hardware import Hardware
 from imssl.settings.pretraining import Optimisation, PretrainSettings
 from imssl.training_images import TrainingImages
-
-CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def use_profile(name: str, data_dir: Path | None, force: bool) -> str:
     for place in places:
         path = find_data(place, data_dir or Path())
         # Quoted, or a folder named "a: b", "x #1" or "2017" would be read as something else.
-        text = text.replace(f"{{{place}}}", "null" if path is None else json.dumps(path, ensure_ascii=False))
+        text = text.replace(f"{{{place}}}", "null" if path is None else _quoted(path))
         notes.append(f"  {place}: {path or 'none found'}")
     if not force:
         _refuse_to_lose_edits(text)
@@ -144,6 +144,21 @@ def _refuse_to_lose_edits(text: str) -> None:
             f"{PARAMS} is not as a profile wrote it, and your changes would be lost. "
             f"Keep a copy and add --force."
         )
+
+
+def _quoted(path: str) -> str:
+    """A path as YAML's double-quoted text, which knows no unprintable characters but as escapes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"--data-dir {path!r}: the name is not UTF-8, so params.yaml cannot hold it; rename the folder"
+        ) from None
+    return re.sub(r"[^\x20-\x7e]", _escaped_unless_printable, json.dumps(path, ensure_ascii=False))
+
+
+def _escaped_unless_printable(character: re.Match[str]) -> str:
+    return character[0] if character[0].isprintable() else f"\\U{ord(character[0]):08x}"
 
 
 def _same_but_places(template: str, text: str) -> bool:

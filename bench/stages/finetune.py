@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.cells import Cell
+from bench.cells import Cell, Keys
 from bench.encoders import load_encoder
 from bench.progress import OnProgress
 from bench.protocol import Protocol
@@ -24,6 +24,8 @@ from bench.results import (
 )
 from bench.run_cells import run_cells, upstream_folder
 from bench.scores import scores_of
+from bench.store import checkpoint_file
+from imssl.checkpoint import CheckpointFile
 from imssl.datasets.fractions import label_subset
 from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.device import hardware_name, on_device, select_device
@@ -38,14 +40,16 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
     """Fine-tune the encoders of every seed on every fraction."""
     device = select_device(protocol.hardware)
     prepared = read_prepared(data_folder(dataset))
+    keys = Keys(protocol)
 
     def compute(cell: Cell, key: str, folder: Path, on_progress: OnProgress) -> str:
-        encoder = load_encoder(upstream_folder("pretrain", cell), protocol, prepared)
+        encoder = load_encoder(upstream_folder("pretrain", cell, keys), protocol, prepared)
         on_device(encoder, device)
         rows = labelled_rows(prepared, cell)
         write_table(folder / SUBSET_FILE, prepared.samples.iloc[rows][["id"]])
         if cell.mode == "full":
-            _finetune(cell, encoder, prepared, rows, protocol, device, folder, on_progress)
+            unfinished = CheckpointFile(checkpoint_file(key), key)
+            _finetune(cell, encoder, prepared, rows, protocol, device, folder, on_progress, unfinished)
         else:
             _fit_frozen(encoder, prepared, rows, protocol, device, folder)
         return hardware_name(device)
@@ -69,6 +73,7 @@ def _finetune(
     device: torch.device,
     folder: Path,
     on_progress: OnProgress,
+    unfinished: CheckpointFile,
 ) -> None:
     tuned = finetune(
         encoder,
@@ -80,6 +85,7 @@ def _finetune(
         device,
         cell.seed,
         on_progress,
+        unfinished,
     )
     write_table(folder / HISTORY_FILE, pd.DataFrame(tuned.history))
     _write_predictions(folder, prepared, tuned.validation_probabilities, tuned.test_probabilities)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 from dvclive import Live
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from bench.cells import Cell, cells_of
 from bench.progress import OnProgress
@@ -18,12 +18,12 @@ from bench.results import (
     data_folder,
     read_table,
     stage_folder,
+    write_bytes,
     write_json,
     write_table,
 )
 from bench.run_cells import run_cells
 from bench.store import checkpoint_file
-from imssl.checkpoint import remove_checkpoint
 from imssl.datasets.prepared import read_prepared
 from imssl.device import hardware_name, select_device
 from imssl.encoder import Encoder, new_encoder
@@ -54,7 +54,7 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
         weights = {
             name: tensor.cpu().contiguous() for name, tensor in pretrained.encoder.state_dict().items()
         }
-        save_file(weights, folder / ENCODER_FILE)
+        write_bytes(folder / ENCODER_FILE, save(weights))
         write_table(folder / HISTORY_FILE, pd.DataFrame(pretrained.history))
         write_json(
             folder / METRICS_FILE,
@@ -65,7 +65,6 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
                 "peak_memory_mib": pretrained.peak_memory_mib,
             },
         )
-        remove_checkpoint(checkpoint_file(key))
         return hardware_name(device)
 
     run_cells("pretrain", dataset, method, protocol, compute, on_gpu=device.type == "cuda")

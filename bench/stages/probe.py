@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cells import Cell
+from bench.cells import Cell, Keys
 from bench.encoders import load_encoder
 from bench.progress import OnProgress
 from bench.protocol import Protocol
@@ -23,10 +23,11 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
     """Probe the encoders of every seed; one pass over the images gives the features of all blocks."""
     device = select_device(protocol.hardware)
     prepared = read_prepared(data_folder(dataset))
+    keys = Keys(protocol)
     test = prepared.indices("test")
 
     def compute(cell: Cell, key: str, folder: Path, on_progress: OnProgress) -> str:
-        encoder = load_encoder(upstream_folder("pretrain", cell), protocol, prepared)
+        encoder = load_encoder(upstream_folder("pretrain", cell, keys), protocol, prepared)
         on_device(encoder, device)
         features = pooled_features(encoder, prepared, np.arange(len(prepared.samples)), device)
         metrics: dict[str, Any] = {}

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.cells import Cell
+from bench.cells import Cell, Keys
 from bench.progress import OnProgress
 from bench.protocol import Protocol
-from bench.results import FEATURES_FILE, METRICS_FILE, write_json
+from bench.results import FEATURES_FILE, METRICS_FILE, read_features, write_json
 from bench.run_cells import run_cells, upstream_folder
 from imssl.cka import Kernel, permutation_null
 from imssl.errors import Diverged
@@ -23,18 +23,19 @@ BLOCKS = 4
 
 def run(dataset: str, method: str, protocol: Protocol) -> None:
     """Compare every seed's encoders before and after, on every fraction, block by block."""
+    keys = Keys(protocol)
 
     def compute(cell: Cell, key: str, folder: Path, on_progress: OnProgress) -> str:
         rows = []
         total = len(protocol.label_fractions) * BLOCKS * len(KERNELS)
         for fraction in protocol.label_fractions:
-            file = upstream_folder("finetune", cell, fraction) / FEATURES_FILE
-            with np.load(file, allow_pickle=False) as stored:
-                for block in range(1, BLOCKS + 1):
-                    for kernel in KERNELS:
-                        similarity = _similarity(stored, block, kernel, protocol.reuse, cell.seed)
-                        rows.append({"fraction": fraction, "block": block, "kernel": kernel, **similarity})
-                        on_progress(len(rows), total)
+            file = upstream_folder("finetune", cell, keys, fraction) / FEATURES_FILE
+            stored = read_features(file, BLOCKS)
+            for block in range(1, BLOCKS + 1):
+                for kernel in KERNELS:
+                    similarity = _similarity(stored, block, kernel, protocol.reuse, cell.seed)
+                    rows.append({"fraction": fraction, "block": block, "kernel": kernel, **similarity})
+                    on_progress(len(rows), total)
         write_json(folder / METRICS_FILE, rows)
         return "CPU"
 

@@ -22,7 +22,9 @@ def check_samples(samples: Sequence[RawSample], source: Source, name: str) -> No
         UserError: names the samples.
     """
     if not samples:
-        raise UserError(f"{name}: the source has no images.")
+        if source.bad:
+            raise complaint(name, source.bad)
+        raise UserError(f"{name}: the source has no images. Point its path at a folder or zip that has some.")
     repeated = [id for id, count in Counter(sample.id for sample in samples).items() if count > 1]
     if repeated:
         raise UserError(f"{name}: ids that occur more than once: {_listed(repeated)}")

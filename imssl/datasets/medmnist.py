@@ -69,6 +69,15 @@ class _Images:
         self._unpacked = tempfile.TemporaryDirectory(prefix="medmnist-")
         self.labels: dict[str, np.ndarray] = {}
         self._images: dict[str, np.ndarray] = {}
+        try:
+            self._open(file)
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{file} does not hold what MedMNIST publishes: {error.args[0] if error.args else error}.\n"
+                "Delete it and download it again."
+            ) from None
+
+    def _open(self, file: Path) -> None:
         with np.load(file, allow_pickle=False) as arrays:
             for split in SPLITS:
                 self.labels[split] = arrays[f"{split}_labels"]
@@ -76,6 +85,12 @@ class _Images:
             for split in SPLITS:
                 member = archive.extract(f"{split}_images.npy", self._unpacked.name)
                 self._images[split] = np.load(member, mmap_mode="r", allow_pickle=False)
+        for split in SPLITS:
+            images, labels = self._images[split], self.labels[split]
+            if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)):
+                raise ValueError(f"{split}_images are {images.shape} {images.dtype}")
+            if labels.dtype.kind not in "iu" or labels.ndim != 2 or len(labels) != len(images):
+                raise ValueError(f"{split}_labels are {labels.shape} {labels.dtype} for {len(images)} images")
 
     def read(self, sample: RawSample) -> np.ndarray:
         """Pixels of a sample, (H, W) or (H, W, 3) uint8."""

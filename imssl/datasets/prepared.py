@@ -18,6 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imssl.datasets.source import PrimaryMetric, Task
+from imssl.durable import give_final_name, sync
 from imssl.errors import UserError
 
 IMAGES_FILE = "images.npy"
@@ -160,7 +161,7 @@ def read_prepared(folder: Path) -> Prepared:
     """
     card = read_card(folder)
     samples = _read_samples(folder / SAMPLES_FILE, card)
-    images = _map_images(folder / IMAGES_FILE)
+    images = _map_images(folder / IMAGES_FILE, card)
     expected = (len(samples), *card.image_shape)
     if images.shape != expected or images.dtype != np.uint8:
         found = f"{images.shape} {images.dtype}"
@@ -179,11 +180,22 @@ def _read_samples(file: Path, card: Card) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(content), dtype=dtypes, keep_default_na=False)
 
 
-def _map_images(file: Path) -> np.ndarray:
+def _map_images(file: Path, card: Card) -> np.ndarray:
+    try:
+        found = _checksum(file)
+    except OSError as error:
+        raise _malformed(file, error.strerror or str(error)) from None
+    if found != card.checksums.get(IMAGES_FILE):
+        raise _malformed(file, "its checksum is not the one in the card")
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise _malformed(file, str(error)) from None
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _malformed(file: Path, what: str) -> UserError:
@@ -253,15 +265,15 @@ def publish(folder: Path, samples: pd.DataFrame, card: Card) -> Card:
     """
     images_file, samples_file, card_file = (folder / name for name in (IMAGES_FILE, SAMPLES_FILE, CARD_FILE))
     table = samples.to_csv(index=False, lineterminator="\n").encode()
-    with _partial(images_file).open("rb") as stream:
-        images_checksum = hashlib.file_digest(stream, "sha256").hexdigest()
+    images_checksum = _checksum(_partial(images_file))
     checksums = {IMAGES_FILE: images_checksum, SAMPLES_FILE: hashlib.sha256(table).hexdigest()}
     card = card.model_copy(update={"checksums": checksums})
     _partial(samples_file).write_bytes(table)
     _partial(card_file).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
     card_file.unlink(missing_ok=True)
+    sync(folder)
     for file in (images_file, samples_file, card_file):
-        _partial(file).replace(file)
+        give_final_name(_partial(file), file)
     return card
 
 

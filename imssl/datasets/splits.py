@@ -77,7 +77,10 @@ def _sizes(total: int, fractions: Sequence[float]) -> list[int]:
     if abs(sum(fractions) - 1) > 1e-9 or min(fractions) <= 0:
         raise ValueError(f"split fractions {tuple(fractions)} must be positive and sum to 1")
     if total < len(fractions):
-        raise UserError(f"{len(fractions)} splits need as many patients at least; there are {total}.")
+        raise UserError(
+            f"{len(fractions)} splits need as many patients at least, and there are {total}. "
+            "Add images of other patients."
+        )
     sizes = [max(1, int(total * fraction)) for fraction in fractions]
     while sum(sizes) != total:
         step = 1 if sum(sizes) < total else -1

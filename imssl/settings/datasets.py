@@ -2,9 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from imssl.settings.base import Settings
+
+
+def _without_zero_bytes(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("holds a zero byte, which no path may; remove it")
+    return path
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_without_zero_bytes)]
 
 
 class DatasetSettings(Settings):
@@ -55,7 +64,7 @@ class MedmnistSettings(DatasetSettings):
     source: Literal["medmnist"]
     flag: str = Field(pattern=r"^[a-z0-9]+$")
     resolution: Literal[28, 64, 128, 224]
-    path: str = Field(min_length=1)
+    path: FilePath
 
 
 class NihSettings(DatasetSettings):
@@ -66,7 +75,7 @@ class NihSettings(DatasetSettings):
     """
 
     source: Literal["nih"]
-    path: str = Field(min_length=1)
+    path: FilePath
 
 
 class IdcSettings(DatasetSettings):
@@ -78,8 +87,8 @@ class IdcSettings(DatasetSettings):
     """
 
     source: Literal["idc"]
-    path: str = Field(min_length=1)
-    split_file: str | None = None
+    path: FilePath
+    split_file: FilePath | None = None
 
 
 class EyepacsSettings(DatasetSettings):
@@ -91,7 +100,7 @@ class EyepacsSettings(DatasetSettings):
     """
 
     source: Literal["eyepacs"]
-    path: str = Field(min_length=1)
+    path: FilePath
     grading: Literal["binary", "five"]
 
 

@@ -163,7 +163,7 @@ def test_a_cell_of_other_weights_than_the_protocol_is_refused(run):
     file.write_bytes(file.read_bytes()[:1000])
     status, _, err = run("probe", "chest", "moco")
     assert status == 2
-    assert "encoder.safetensors is not the encoder of this protocol" in err
+    assert "encoder.safetensors is not as it was when the cell was finished" in err
 
 
 def test_the_cell_of_the_store_knows_the_command_that_computes_it(run):

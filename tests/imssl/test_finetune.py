@@ -12,8 +12,9 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
 import imssl.finetune
+from imssl.checkpoint import CheckpointFile
 from imssl.encoder import new_encoder
-from imssl.errors import Diverged
+from imssl.errors import Diverged, UserError
 from imssl.features import fingerprint
 from imssl.finetune import Classifier, finetune, loss_function, to_probabilities
 from imssl.metrics import metric_value
@@ -30,7 +31,9 @@ def settings(**changes):
     return FinetuneSettings(**(values | changes))
 
 
-def tune(encoder, prepared, rows=None, seed=0, on_progress=lambda done, steps: None, **changes):
+def tune(
+    encoder, prepared, rows=None, seed=0, on_progress=lambda done, steps: None, checkpoint=None, **changes
+):
     return finetune(
         encoder,
         prepared,
@@ -41,6 +44,7 @@ def tune(encoder, prepared, rows=None, seed=0, on_progress=lambda done, steps: N
         CPU,
         seed,
         on_progress,
+        checkpoint,
     )
 
 
@@ -294,3 +298,41 @@ def test_the_mode_of_the_given_encoder_does_not_matter(encoder, histology):
     one, other = (tune(e, histology, epochs=1, min_steps=2, evaluations=1) for e in (training, evaluating))
     assert np.array_equal(one.test_probabilities, other.test_probabilities)
     assert not evaluating.training
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("interruptions", "torn"), [([1], False), ([3, 7], True), ([4, 5, 11], False)])
+def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
+    encoder, histology, tmp_path, monkeypatch, interruptions, torn
+):
+    monkeypatch.setattr(imssl.finetune, "CHECKPOINT_SECONDS", 0.0)
+    file = CheckpointFile(tmp_path / "cell.checkpoint", "run")
+    whole = tune(encoder, histology, min_steps=12, epochs=1)
+    taken = []
+
+    def stop(done, steps):
+        taken.append(done)
+        if done == waiting[0]:
+            del waiting[0]
+            raise Interrupted
+
+    waiting = [*interruptions, None]
+    while waiting[0] is not None:
+        with pytest.raises(Interrupted):
+            tune(encoder, histology, min_steps=12, epochs=1, checkpoint=file, on_progress=stop)
+        if torn and file.path.exists():
+            file.path.write_bytes(file.path.read_bytes()[:-1])
+    again = tune(encoder, histology, min_steps=12, epochs=1, checkpoint=file, on_progress=stop)
+    assert set(taken) == set(range(1, 13))
+    # A step that was not noted yet is taken again, and where the checkpoint is torn, the one before it too.
+    assert len(taken) <= 12 + (1 + torn) * len(interruptions)
+    assert again.history == whole.history
+    assert again.best_step == whole.best_step
+    assert fingerprint(again.encoder) == fingerprint(whole.encoder)
+    assert np.array_equal(again.test_probabilities, whole.test_probabilities)
+    assert np.array_equal(again.validation_probabilities, whole.validation_probabilities)
+    with pytest.raises(UserError, match="another run"):
+        tune(encoder, histology, checkpoint=CheckpointFile(file.path, "other"))

@@ -1,0 +1,39 @@
+"""Files that outlive a power cut: their content reaches the disk before their final name does."""
+
+import errno
+import os
+from pathlib import Path
+
+
+def give_final_name(partial: Path, file: Path) -> None:
+    """Rename a finished file, so that the name means the whole content or does not exist.
+
+    Args:
+        partial: as written, in the same folder.
+        file: its final name; a file that has it already is replaced.
+    """
+    sync(partial)
+    partial.replace(file)
+    sync(file.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring all files and folders below a folder, and the folder itself, to the disk."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content, or a folder's list of names, to the disk."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and a file only for writing
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
