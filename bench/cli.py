@@ -52,9 +52,11 @@ def profile_use(
 
     Finished results are kept: going back to an earlier profile finds them again.
     """
+    from bench.lock import alone
     from bench.profiles import use_profile
 
-    typer.echo(use_profile(name, data_dir, force))
+    with alone("bench profile use"):
+        typer.echo(use_profile(name, data_dir, force))
 
 
 @app.command()
@@ -84,10 +86,12 @@ def report(
     open_it: Annotated[bool, typer.Option("--open", help="Open the leaderboard in the browser.")] = False,
 ) -> None:
     """Write the leaderboard from the cells that are finished; the others show as holes."""
+    from bench.lock import alone
     from bench.protocol import read_protocol
     from bench.report.leaderboard import write_reports
 
-    file = write_reports(read_protocol())
+    with alone("bench report"):
+        file = write_reports(read_protocol())
     typer.echo(f"leaderboard: {file}")
     if open_it:
         typer.launch(str(file))
