@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.commands import trust
 from imssl.errors import UserError
 
 app = typer.Typer(
@@ -95,6 +96,9 @@ def report(
     typer.echo(f"leaderboard: {file}")
     if open_it:
         typer.launch(str(file))
+
+
+app.command("audit-data")(trust.audit_data)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The verbs of ``bench`` by topic; bench.cli registers them."""
