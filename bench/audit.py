@@ -79,13 +79,14 @@ class Audit:
         return [finding for finding in self.findings if finding.leaks]
 
 
-def audit(dataset: str, prepared: Prepared, min_correlation: float) -> Audit:
+def audit(dataset: str, prepared: Prepared, min_correlation: float | None) -> Audit:
     """Look through a prepared data set.
 
     Args:
         dataset: its id.
         prepared: the data set.
-        min_correlation: of the pixels of two images that count as near-identical.
+        min_correlation: of the pixels of two images that count as near-identical; None for what is
+            unusual in the data set.
     """
     contents = [_content(prepared, split) for split in SPLITS]
     findings = [*_crossing_patients(prepared), *_near_identical(prepared, min_correlation)]
@@ -121,7 +122,7 @@ def _crossing_patients(prepared: Prepared) -> Iterator[Finding]:
             yield _finding("patient", prepared, images.index.to_numpy(), str(patient))
 
 
-def _near_identical(prepared: Prepared, min_correlation: float) -> Iterator[Finding]:
+def _near_identical(prepared: Prepared, min_correlation: float | None) -> Iterator[Finding]:
     found = near_duplicates(prepared.images, min_correlation=min_correlation)
     for group in groups_of(found.pairs):
         lowest = found.correlations[np.isin(found.pairs[:, 0], group)].min()

@@ -22,8 +22,14 @@ def audit_data(
         list[str] | None, typer.Argument(help="Data sets; by default all of params.yaml.")
     ] = None,
     correlation: Annotated[
-        float, typer.Option(help="Of the pixels of two images that count as near-identical.", min=0.5, max=1)
-    ] = 0.995,
+        float | None,
+        typer.Option(
+            help="Of the pixels of two images that count as near-identical; by default what is unusual "
+            "for two images of the data set, at most 0.995.",
+            min=0.5,
+            max=1,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Look through the prepared data: what each split holds, and what is in two splits.
