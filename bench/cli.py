@@ -98,6 +98,7 @@ def report(
         typer.launch(str(file))
 
 
+app.command("verify")(trust.verify)
 app.command("audit-data")(trust.audit_data)
 
 

@@ -12,9 +12,12 @@ from imssl.errors import UserError
 
 if TYPE_CHECKING:
     from bench.audit import Audit
+    from bench.verify.check import Check, Disagreement
+    from bench.verify.rerun import Rerun
 
 # Names that a table lists before it says how many more there are.
 LISTED = 6
+MOST_DISAGREEMENTS = 40
 
 
 def audit_data(
@@ -94,3 +97,84 @@ def _print_audit(audit: "Audit") -> None:
         else "nothing crosses from one split to another"
     )
     console.print(f"{len(audit.findings)} findings; {verdict}")
+
+
+def verify(
+    rerun: Annotated[
+        int,
+        typer.Option(help="Compute this many cells again, drawn at random, and compare bit for bit.", min=0),
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the draw of cells for --rerun.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Check a finished run: every checksum, and every number from the stored predictions.
+
+    Metrics are recomputed by scikit-learn and by plain formulas, not by the code that made them. On another
+    machine, device or package version than a cell was made with, --rerun reports the size of the difference
+    beside that between seeds. Exit status 1 if anything disagrees.
+    """
+    from bench.lock import alone
+    from bench.protocol import read_protocol
+    from bench.verify.check import disagreements
+    from bench.verify.rerun import rerun_cells
+    from bench.verify.run import run_checks
+
+    with alone("bench verify"):
+        protocol = read_protocol()
+        checks = run_checks(protocol)
+        reruns = rerun_cells(protocol, rerun, seed) if rerun else []
+    wrong = list(disagreements(checks))
+    agreed = not wrong and all(one.agrees for one in reruns)
+    if as_json:
+        import json
+
+        content = {
+            "agreed": agreed,
+            "checks": [asdict(check) for check in checks],
+            "reruns": [{**asdict(one), "agrees": one.agrees} for one in reruns],
+        }
+        typer.echo(json.dumps(content, indent=1))
+    else:
+        _print_checks(checks, wrong)
+        if reruns:
+            _print_reruns(reruns)
+        typer.echo("everything agrees" if agreed else "not everything agrees")
+    raise typer.Exit(0 if agreed else 1)
+
+
+def _print_checks(checks: "list[Check]", wrong: "list[tuple[str, Disagreement]]") -> None:
+    console = Console()
+    table = Table("check", "compared", "disagree", box=None, pad_edge=False)
+    for check in checks:
+        count = len(check.disagreements)
+        table.add_row(check.name, str(check.compared), f"[red]{count}[/]" if count else "0")
+    console.print(table)
+    for check in checks:
+        for note in check.notes:
+            console.print(escape(note), highlight=False)
+    if wrong:
+        table = Table("disagreement", "expected", "found", box=None, pad_edge=False)
+        for _, one in wrong[:MOST_DISAGREEMENTS]:
+            table.add_row(escape(one.where), escape(one.expected), escape(one.found))
+        console.print(table)
+    if len(wrong) > MOST_DISAGREEMENTS:
+        console.print(f"and {len(wrong) - MOST_DISAGREEMENTS} more; --json lists all")
+
+
+def _print_reruns(reruns: "list[Rerun]") -> None:
+    console = Console()
+    for one in reruns:
+        console.print(
+            f"\ncomputed again: [bold]{escape(one.title)}[/] in {one.seconds:.1f} s", highlight=False
+        )
+        table = Table("file", "", "largest difference", "between seeds", box=None, pad_edge=False)
+        for file in one.files:
+            same = "bit for bit" if file.equal else "differs" if one.elsewhere else "[red]differs[/]"
+            table.add_row(file.name, same, _size(file.difference), _size(file.between_seeds))
+        console.print(table)
+    for place in sorted({place for one in reruns for place in one.elsewhere}):
+        console.print(f"made elsewhere, so a difference is reported and is no failure: {escape(place)}")
+
+
+def _size(difference: float | None) -> str:
+    return "-" if difference is None else f"{difference:.3g}"
