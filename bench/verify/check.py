@@ -48,7 +48,7 @@ class Check:
         close = expected is found is None or (
             expected is not None
             and found is not None
-            and abs(expected - found) <= 1e-7 * max(1.0, abs(expected))
+            and abs(expected - found) <= 1e-9 * max(1.0, abs(expected))
         )
         if not close:
             self.disagreements.append(Disagreement(where, _number(expected), _number(found)))

@@ -142,9 +142,9 @@ def _gram(x: NDArray[np.float64], kernel: str, bandwidth: float) -> NDArray[np.f
     if kernel == "linear":
         centred = x - x.mean(axis=0)
         return np.asarray(centred @ centred.T)
-    distances = pdist(x)
-    sigma = bandwidth * np.median(distances)
-    return np.asarray(np.exp(-(squareform(distances) ** 2) / (2 * sigma**2)))
+    squares = pdist(x, "sqeuclidean")
+    # The median is of the squares; where two pairs share the middle, the square of the median is another.
+    return np.asarray(np.exp(-squareform(squares) / (2 * bandwidth**2 * np.median(squares))))
 
 
 def _hsic(k: NDArray[np.float64], l: NDArray[np.float64]) -> float:  # noqa: E741

@@ -47,18 +47,25 @@ def check_subsets(protocol: Protocol, cells: list[Cell]) -> Check:
         prepared = read_prepared(data_folder(dataset))
         training = set(prepared.samples["id"].iloc[prepared.indices("train")])
         for seed in protocol.seeds:
-            subsets: dict[float, frozenset[str]] = {}
-            for cell in (cell for cell in own if cell.seed == seed):
-                ids = read_table(cell_path(cell) / SUBSET_FILE, ("id",))["id"].tolist()
-                file = cell_path(cell) / SUBSET_FILE
-                check.compare(f"{file}: images that occur twice", 0, len(ids) - len(set(ids)))
-                check.compare(f"{file}: images outside training", 0, len(set(ids) - training))
-                first = subsets.setdefault(cell.fraction or 1.0, frozenset(ids))
-                check.compare(f"{file}: images unlike other methods'", 0, len(first ^ set(ids)))
-            for small, large in pairwise(sorted(subsets)):
-                where = f"{dataset} seed {seed}: images of {small:g} that are not in {large:g}"
-                check.compare(where, 0, len(subsets[small] - subsets[large]))
+            _compare_subsets(check, [cell for cell in own if cell.seed == seed], training)
     return check
+
+
+def _compare_subsets(check: Check, cells: list[Cell], training: set[str]) -> None:
+    """The subsets of one data set and seed, of every method and mode."""
+    subsets = {cell: read_table(cell_path(cell) / SUBSET_FILE, ("id",))["id"].tolist() for cell in cells}
+    first: dict[float, set[str]] = {}
+    for cell, ids in subsets.items():
+        first.setdefault(cell.fraction or 1.0, set(ids))
+    larger = dict(pairwise(sorted(first)))
+    for cell, ids in subsets.items():
+        file, fraction = cell_path(cell) / SUBSET_FILE, cell.fraction or 1.0
+        check.compare(f"{file}: images that occur twice", 0, len(ids) - len(set(ids)))
+        check.compare(f"{file}: images outside training", 0, len(set(ids) - training))
+        check.compare(f"{file}: images unlike other methods'", 0, len(first[fraction] ^ set(ids)))
+        if fraction in larger:
+            missing = len(set(ids) - first[larger[fraction]])
+            check.compare(f"{file}: images that the next larger subset lacks", 0, missing)
 
 
 def _prediction_files(cell: Cell) -> list[tuple[str, str]]:

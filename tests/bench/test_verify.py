@@ -1,8 +1,10 @@
 """`bench verify` on a real run of the tiny protocol: it passes, and every kind of damage is named."""
 
+import contextlib
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +68,22 @@ def verify(finished, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, 
 def quick(monkeypatch) -> None:
     """Leave out making the report again, which starts another Python."""
     monkeypatch.setattr("bench.verify.run.check_reports", lambda: Check("nothing"))
+
+
+@pytest.fixture
+def in_process(monkeypatch) -> None:
+    """Run what starts another Python in this one: importing torch again is most of its time."""
+
+    def run(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        with contextlib.chdir(folder):
+            if arguments[:2] == ["-m", "bench.stage"]:
+                return subprocess.CompletedProcess(arguments, run_stage(arguments[2:]), "", "")
+            write_reports(read_protocol())
+            return subprocess.CompletedProcess(arguments, 0, "", "")
+
+    monkeypatch.setattr("bench.verify.rerun.run_python", run)
+    monkeypatch.setattr("bench.verify.reports.run_python", run)
+    monkeypatch.setenv("IMSSL_BENCH_WORKERS", "1")
 
 
 def wrong(content: dict) -> list[tuple[str, str]]:
@@ -134,7 +152,7 @@ def test_one_bit_turned_anywhere_is_named(verify, quick, file, check):
     assert (check, file) in wrong(content)
 
 
-def test_an_edited_leaderboard_is_named(verify):
+def test_an_edited_leaderboard_is_named(verify, in_process):
     turn_a_bit("reports/leaderboard.html")
     status, content, _ = verify()
     assert status == 1
@@ -191,8 +209,8 @@ def test_samples_and_subsets_that_do_not_fit_the_data_are_named(verify, quick):
         "images that occur twice",
         "images outside training",
         "images unlike other methods'",
+        "images that the next larger subset lacks",
     } <= found
-    assert "images of 0.5 that are not in 1" in found
 
 
 def test_results_of_other_settings_are_named(verify, quick):
@@ -242,10 +260,10 @@ def test_without_results_there_is_nothing_to_verify(verify):
 
 def test_cells_computed_again_are_equal_bit_for_bit(verify, quick):
     before = {file: file.read_bytes() for file in Path().rglob("*") if file.is_file()}
-    status, content, err = verify("--rerun", "3", "--seed", "5")
+    status, content, err = verify("--rerun", "2", "--seed", "5")
     assert (status, err) == (0, "")
-    assert len(content["reruns"]) == 3
-    assert len({one["title"] for one in content["reruns"]}) == 3
+    assert len(content["reruns"]) == 2
+    assert len({one["title"] for one in content["reruns"]}) == 2
     for one in content["reruns"]:
         assert one["elsewhere"] == []
         assert all(file["equal"] and file["difference"] == 0 for file in one["files"])
@@ -258,7 +276,7 @@ def test_cells_computed_again_are_equal_bit_for_bit(verify, quick):
 
 
 @pytest.mark.parametrize("machine", ["this one", "another one"])
-def test_a_cell_that_comes_out_otherwise_fails_here_and_is_measured_elsewhere(verify, machine):
+def test_a_cell_that_comes_out_otherwise_fails_here_and_is_measured_elsewhere(verify, in_process, machine):
     """An encoder whose weights were moved a little: its cells cannot come out as they are stored."""
     for seed in (0, 1):
         for method in METHODS:
