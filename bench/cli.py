@@ -100,6 +100,7 @@ def report(
 
 app.command("verify")(trust.verify)
 app.command("audit-data")(trust.audit_data)
+app.command("trap")(trust.trap)
 
 
 def main() -> None:

@@ -178,3 +178,39 @@ def _print_reruns(reruns: "list[Rerun]") -> None:
 
 def _size(difference: float | None) -> str:
     return "-" if difference is None else f"{difference:.3g}"
+
+
+def trap(
+    name: Annotated[str | None, typer.Argument(help="Which one; without it, all are listed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Set a trap known from released code on the finished cells, and show how far the numbers move.
+
+    Nothing is trained and nothing is written: the honest number and the trapped one come from the same files.
+    """
+    from bench.protocol import read_protocol
+    from bench.traps import TRAPS, spring
+
+    console = Console()
+    if name is None:
+        table = Table("bench trap", "what it does", box=None, pad_edge=False)
+        for known, kind in TRAPS.items():
+            table.add_row(known, kind.what)
+        console.print(table)
+        return
+    found = spring(name, read_protocol())
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([{**asdict(one), "moved": one.moved} for one in found], indent=1))
+        return
+    table = Table("where", "number", "honest", "trapped", "moved", box=None, pad_edge=False)
+    for one in found:
+        numbers = (f"{one.honest:.3f}", f"{one.trapped:.3f}", f"{one.moved:+.3f}")
+        table.add_row(escape(one.where), escape(one.quantity), *numbers)
+    console.print(table)
+    mean = sum(one.moved for one in found) / len(found)
+    largest = max((one.moved for one in found), key=abs)
+    console.print(
+        f"{TRAPS[name].what}: moves {len(found)} numbers by {mean:+.3f} on average, at most {largest:+.3f}"
+    )
