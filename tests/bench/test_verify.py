@@ -99,7 +99,7 @@ def reseal(folder: Path) -> None:
     write_record(folder, record.model_copy(update={"files": files}))
 
 
-def test_a_finished_run_agrees_in_every_number(verify):
+def test_a_finished_run_agrees_in_every_number(verify, in_process):
     status, content, err = verify()
     assert (status, err, wrong(content)) == (0, "", [])
     compared = {check["name"]: check["compared"] for check in content["checks"]}
@@ -258,12 +258,11 @@ def test_without_results_there_is_nothing_to_verify(verify):
     assert "no results to verify" in err
 
 
-def test_cells_computed_again_are_equal_bit_for_bit(verify, quick):
+def test_a_cell_computed_again_is_equal_bit_for_bit(verify):
     before = {file: file.read_bytes() for file in Path().rglob("*") if file.is_file()}
-    status, content, err = verify("--rerun", "2", "--seed", "5")
+    status, content, err = verify("--rerun", "1", "--seed", "5")
     assert (status, err) == (0, "")
-    assert len(content["reruns"]) == 2
-    assert len({one["title"] for one in content["reruns"]}) == 2
+    assert len(content["reruns"]) == 1
     for one in content["reruns"]:
         assert one["elsewhere"] == []
         assert all(file["equal"] and file["difference"] == 0 for file in one["files"])
