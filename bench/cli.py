@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.commands import methods
+from bench.commands import methods, trust
 from imssl.errors import UserError
 
 app = typer.Typer(
@@ -53,9 +53,11 @@ def profile_use(
 
     Finished results are kept: going back to an earlier profile finds them again.
     """
+    from bench.lock import alone
     from bench.profiles import use_profile
 
-    typer.echo(use_profile(name, data_dir, force))
+    with alone("bench profile use"):
+        typer.echo(use_profile(name, data_dir, force))
 
 
 @app.command()
@@ -99,10 +101,12 @@ def report(
 
         comparison.print_comparison(*compare) if compare else comparison.print_schema()
         return
+    from bench.lock import alone
     from bench.protocol import read_protocol
     from bench.report.leaderboard import write_reports
 
-    file = write_reports(read_protocol())
+    with alone("bench report"):
+        file = write_reports(read_protocol())
     typer.echo(f"leaderboard: {file}")
     if open_it:
         typer.launch(str(file))
@@ -114,6 +118,9 @@ app.command("add-method")(methods.add_method)
 app.command("methods")(methods.list_methods)
 app.command("update-method")(methods.update_method)
 app.command("remove-method")(methods.remove_method)
+app.command("verify")(trust.verify)
+app.command("audit-data")(trust.audit_data)
+app.command("trap")(trust.trap)
 
 
 def main() -> None:

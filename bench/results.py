@@ -7,6 +7,7 @@
 A cell's folder is written once, under another name, and then renamed.
 """
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -26,6 +27,8 @@ DATA = Path("data")
 RESULTS = Path("results")
 REPORTS = Path("reports")
 INPUTS = RESULTS / "inputs"
+# What outlives DVC's outputs: finished cells, checkpoints, what is known of unchanged source files.
+STORE = Path(".bench")
 
 CELL_FILE = "cell.json"
 METRICS_FILE = "metrics.json"
@@ -91,6 +94,7 @@ class CellRecord(BaseModel):
         reason: why it failed.
         files: SHA-256 by name.
         provenance: where the numbers come from.
+        checksum: SHA-256 of the record without this field; None in a record that was never sealed.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -107,24 +111,43 @@ class CellRecord(BaseModel):
     reason: str | None
     files: dict[str, str]
     provenance: Provenance
+    checksum: str | None = None
+
+    def own_checksum(self) -> str:
+        """SHA-256 of what the record says."""
+        content = self.model_dump(mode="json", exclude={"checksum"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_record(folder: Path, record: CellRecord) -> CellRecord:
+    """Seal a record with its checksum, write it as cell.json and return it as written."""
+    sealed = record.model_copy(update={"checksum": record.own_checksum()})
+    write_text(folder / CELL_FILE, sealed.model_dump_json(indent=1) + "\n")
+    return sealed
 
 
 def read_record(folder: Path) -> CellRecord | None:
     """cell.json of a folder; None where there is none.
 
     Raises:
-        UserError: it is not what this version writes.
+        UserError: it is not what this version writes, or not what it was sealed as.
     """
     file = folder / CELL_FILE
     if not file.is_file():
         return None
     try:
-        return CellRecord.model_validate_json(file.read_text(encoding="utf-8"))
+        record = CellRecord.model_validate_json(file.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(
             f"{file} is not a cell record of schema {SCHEMA_VERSION}: {error}\n"
             f"Delete {folder} and run: dvc repro"
         ) from None
+    if record.checksum not in (None, record.own_checksum()):
+        raise UserError(
+            f"{file} was changed after it was written: its checksum is another one.\n"
+            f"Delete {folder} and run: dvc repro"
+        )
+    return record
 
 
 def write_json(file: Path, content: dict[str, Any] | list[Any]) -> None:

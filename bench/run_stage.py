@@ -5,8 +5,10 @@ from importlib import import_module
 
 from threadpoolctl import threadpool_limits
 
+from bench.lock import shared
 from bench.machine_failures import machine_failure
 from bench.protocol import Protocol, read_protocol
+from bench.stages.inputs import check_unchanged
 from imssl.errors import UserError
 
 # Stage name: what its arguments are.
@@ -26,12 +28,15 @@ def run_stage(arguments: list[str]) -> int:
     """Run a stage and return the exit status: 0, or 2 after a message about what the user can mend."""
     try:
         name, values = _checked(arguments)
-        protocol = read_protocol()
-        _check_ids(STAGES[name], values, protocol)
-        # NumPy's BLAS on one thread: its products here are small, so threads slow them down, and the order
-        # of a sum does not depend on the machine. torch takes its threads from the protocol.
-        with threadpool_limits(1, user_api="blas"):
-            import_module(f"bench.stages.{name}").run(*values, protocol)
+        with shared(f"stage {' '.join(arguments)}"):
+            protocol = read_protocol()
+            _check_ids(STAGES[name], values, protocol)
+            if name != "inputs":
+                check_unchanged(name, values, protocol)
+            # NumPy's BLAS on one thread: its products here are small, so threads slow them down, and the
+            # order of a sum does not depend on the machine. torch takes its threads from the protocol.
+            with threadpool_limits(1, user_api="blas"):
+                import_module(f"bench.stages.{name}").run(*values, protocol)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2

@@ -4,19 +4,20 @@ DVC deletes a stage's output before it runs the stage. Cells kept here outlive t
 longer list of seeds or a parameter put back to an earlier value costs only what is really new.
 """
 
+import errno
+import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.cells import Cell
-from bench.results import CELL_FILE, CellRecord, Provenance, read_record, write_text
+from bench.results import CELL_FILE, STORE, CellRecord, Provenance, read_record, write_record
 from imssl.durable import sync, sync_tree
 from imssl.errors import UserError
-
-STORE = Path(".bench")
 
 
 def cell_folder(cell: Cell, key: str) -> Path:
@@ -48,14 +49,16 @@ def finished(cell: Cell, key: str) -> CellRecord | None:
 
 @contextmanager
 def writing(cell: Cell, key: str) -> Iterator[Path]:
-    """A fresh folder for a cell's files; it is thrown away if the block fails."""
-    work = STORE / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{cell.stage}-{key[:12]}-", dir=work))
+    """A fresh folder for a cell's files; it is thrown away if the block fails.
+
+    What a killed process left there is removed first.
+    """
+    folder, claim = _claimed_folder(STORE / "work", f"{cell.stage}-{key[:12]}-")
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(claim)
 
 
 def keep(
@@ -75,16 +78,64 @@ def keep(
         files=file_checksums(folder),
         provenance=provenance,
     )
-    write_text(folder / CELL_FILE, record.model_dump_json(indent=1) + "\n")
+    record = write_record(folder, record)
     folder.chmod(0o755)
     sync_tree(folder)
     target = cell_folder(cell, key)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        shutil.rmtree(target)
-    folder.rename(target)
+    _move(folder, target)
     sync(target.parent)
     return record
+
+
+def _move(folder: Path, target: Path) -> None:
+    """Put a finished folder in its place, whatever is there, and whoever else is doing the same.
+
+    A folder cannot be renamed onto one with files in it, so what is there moves away first. Another process
+    that finishes the same cell between the two steps has written equal numbers; the later one tries again.
+    """
+    aside = folder.with_name(folder.name + ".replaced")
+    while True:
+        try:
+            folder.rename(target)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        with suppress(FileNotFoundError):
+            target.rename(aside)
+            shutil.rmtree(aside)
+
+
+def _claimed_folder(work: Path, prefix: str) -> tuple[Path, int]:
+    """A new folder below ``work`` and the descriptor whose lock says that its process is alive.
+
+    Folders that nobody holds were left behind by a killed process and are removed.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    gate = os.open(work, os.O_RDONLY)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # no folder is seen between its making and its claim
+        for folder in work.iterdir():
+            _remove_unless_claimed(folder)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=work))
+        claim = os.open(folder, os.O_RDONLY)
+        fcntl.flock(claim, fcntl.LOCK_EX)
+    finally:
+        os.close(gate)
+    return folder, claim
+
+
+def _remove_unless_claimed(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        claim = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        finally:
+            os.close(claim)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy_out(cell: Cell, key: str, target: Path) -> None:

@@ -11,6 +11,7 @@ from bench import store
 from bench.cells import Cell
 from bench.provenance import provenance
 from bench.results import CELL_FILE, read_record
+from imssl.errors import UserError
 
 CELL = Cell("pretrain", "chest", "moco", 0)
 KEY = "ab" * 32
@@ -123,7 +124,7 @@ def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 if {moment!r} == "before the record":
-    store.write_text = kill
+    store.write_record = kill
 else:
     Path.rename = kill
 cell, key = Cell("pretrain", "chest", "moco", 0), {KEY!r}
@@ -138,4 +139,68 @@ with store.writing(cell, key) as folder:
     assert ended.returncode == -signal.SIGKILL
     assert len(list(Path(".bench/work").iterdir())) == 1
     assert not store.cell_folder(CELL, KEY).exists()
+    assert store.finished(CELL, KEY) is None
+
+
+def test_the_next_cell_clears_what_a_killed_process_left(project):
+    program = f"""
+import os, signal
+from bench import store
+from bench.cells import Cell
+with store.writing(Cell("pretrain", "chest", "moco", 0), {KEY!r}) as folder:
+    (folder / "metrics.json").write_text("{{}}")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    root = Path(store.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(root)}, check=False)
+    (left,) = Path(".bench/work").iterdir()
+    with store.writing(CELL, KEY) as first, store.writing(CELL, KEY) as second:
+        assert not left.exists()
+        assert sorted(Path(".bench/work").iterdir()) == sorted([first, second])  # those at work stay
+
+
+def test_two_processes_may_finish_the_same_cell(project):
+    program = f"""
+import sys
+from datetime import UTC, datetime
+from bench import store
+from bench.cells import Cell
+from bench.provenance import provenance
+origin = provenance(datetime.now(UTC), 1.0, "CPU", "dvc repro")
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(100):
+    with store.writing(Cell("pretrain", "chest", "moco", 0), {KEY!r}) as folder:
+        (folder / "metrics.json").write_text("{{}}")
+        store.keep(folder, Cell("pretrain", "chest", "moco", 0), {KEY!r}, origin)
+"""
+    root = Path(store.__file__).parents[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONPATH": str(root)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        assert process.communicate() == ("", "")
+        assert process.returncode == 0
+    assert store.finished(CELL, KEY) is not None
+    assert list(Path(".bench/work").iterdir()) == []
+
+
+def test_an_edited_record_is_noticed(kept):
+    file = kept / CELL_FILE
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(UserError, match="changed after it was written"):
+        read_record(kept)
     assert store.finished(CELL, KEY) is None

@@ -1,0 +1,142 @@
+"""What a prepared data set holds, and whether anything of the test images is among the others."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from imssl.datasets.near_duplicates import groups_of, near_duplicates
+from imssl.datasets.prepared import Prepared
+from imssl.datasets.source import SPLITS
+
+
+@dataclass(frozen=True)
+class SplitContent:
+    """What a split holds.
+
+    Attributes:
+        split: its name.
+        images: how many.
+        patients: how many; None where the source has no patient ids.
+        per_class: images with each class.
+    """
+
+    split: str
+    images: int
+    patients: int | None
+    per_class: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Images that are not independent of one another.
+
+    Attributes:
+        kind: ``patient``: one patient in several splits; ``near-identical``: images that are copies of one
+            another but for brightness, contrast or compression.
+        ids: of the images.
+        splits: that they are in, in the order of the ids.
+        detail: the patient, or the lowest correlation of the pixels that links the images.
+        labels_differ: whether the images have different labels.
+    """
+
+    kind: Literal["patient", "near-identical"]
+    ids: list[str]
+    splits: list[str]
+    detail: str
+    labels_differ: bool
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the images are in more than one split."""
+        return len(set(self.splits)) > 1
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is known of a data set.
+
+    Attributes:
+        dataset: its id.
+        image_shape: height, width, channels in which every image is prepared.
+        contents: by split.
+        unrepresented: (split, class) without an image.
+        skipped: images or rows of the source that were left out.
+        findings: leaks first.
+    """
+
+    dataset: str
+    image_shape: tuple[int, int, int]
+    contents: list[SplitContent]
+    unrepresented: list[tuple[str, str]]
+    skipped: int
+    findings: list[Finding]
+
+    @property
+    def leaks(self) -> list[Finding]:
+        """Findings across splits."""
+        return [finding for finding in self.findings if finding.leaks]
+
+
+def audit(dataset: str, prepared: Prepared, min_correlation: float | None) -> Audit:
+    """Look through a prepared data set.
+
+    Args:
+        dataset: its id.
+        prepared: the data set.
+        min_correlation: of the pixels of two images that count as near-identical; None for what is
+            unusual in the data set.
+    """
+    contents = [_content(prepared, split) for split in SPLITS]
+    findings = [*_crossing_patients(prepared), *_near_identical(prepared, min_correlation)]
+    return Audit(
+        dataset=dataset,
+        image_shape=prepared.card.image_shape,
+        contents=contents,
+        unrepresented=[
+            (content.split, name) for content in contents for name, n in content.per_class.items() if n == 0
+        ],
+        skipped=len(prepared.card.skipped),
+        findings=sorted(findings, key=lambda finding: not finding.leaks),
+    )
+
+
+def _content(prepared: Prepared, split: str) -> SplitContent:
+    rows = prepared.indices(split)
+    labels, classes = prepared.labels()[rows], prepared.card.classes
+    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes))
+    patients = prepared.samples["patient"].iloc[rows]
+    return SplitContent(
+        split=split,
+        images=len(rows),
+        patients=int(patients.nunique()) if prepared.card.has_patients else None,
+        per_class=dict(zip(classes, counts.tolist(), strict=True)),
+    )
+
+
+def _crossing_patients(prepared: Prepared) -> Iterator[Finding]:
+    named = prepared.samples[prepared.samples["patient"] != ""]
+    for patient, images in named.groupby("patient", sort=True):
+        if images["split"].nunique() > 1:
+            yield _finding("patient", prepared, images.index.to_numpy(), str(patient))
+
+
+def _near_identical(prepared: Prepared, min_correlation: float | None) -> Iterator[Finding]:
+    found = near_duplicates(prepared.images, min_correlation=min_correlation)
+    for group in groups_of(found.pairs):
+        lowest = found.correlations[np.isin(found.pairs[:, 0], group)].min()
+        yield _finding("near-identical", prepared, np.array(group), f"correlation {lowest:.4f} or more")
+
+
+def _finding(
+    kind: Literal["patient", "near-identical"], prepared: Prepared, rows: np.ndarray, detail: str
+) -> Finding:
+    samples = prepared.samples.iloc[rows]
+    return Finding(
+        kind=kind,
+        ids=samples["id"].tolist(),
+        splits=samples["split"].tolist(),
+        detail=detail,
+        labels_differ=len(np.unique(prepared.labels()[rows], axis=0)) > 1,
+    )

@@ -1,0 +1,1 @@
+"""``bench verify``: every checksum and number of a finished run, checked again from what is stored."""

@@ -1,0 +1,156 @@
+"""The suite's numbers by other means: scikit-learn, and formulas written out as they are defined.
+
+Nothing here calls the code that made the numbers (imssl.metrics, imssl.cka, imssl.ks), so that a mistake
+there cannot confirm itself.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+    roc_auc_score,
+)
+
+from imssl.datasets.source import Task
+
+# (class or "", name of the metric): value, None where it is undefined.
+Values = dict[tuple[str, str], float | None]
+
+
+def scores(task: Task, labels: NDArray, probabilities: NDArray, classes: Sequence[str]) -> Values:
+    """Every test metric by scikit-learn, under the names of reports/results.csv.
+
+    Args:
+        task: kind of task.
+        labels: (N, C) of 0 and 1 for multilabel, (N,) class indices otherwise.
+        probabilities: (N, C).
+        classes: C names.
+    """
+    with warnings.catch_warnings():
+        # scikit-learn warns of classes that are predicted and never occur; they count as they should.
+        warnings.simplefilter("ignore")
+        indicators = labels if task == "multilabel" else np.eye(len(classes), dtype=int)[labels]
+        if task == "multilabel":
+            values = _multilabel(labels, (probabilities >= 0.5).astype(int))
+        else:
+            values = _single_label(labels, probabilities.argmax(axis=1))
+        if task == "ordinal":
+            guess = probabilities.argmax(axis=1)
+            constant = len(np.unique(np.concatenate([labels, guess]))) == 1
+            kappa = cohen_kappa_score(labels, guess, labels=range(len(classes)), weights="quadratic")
+            values["", "qwk"] = None if constant else float(kappa)
+        shown = [1] if task == "binary" else range(len(classes))
+        per_class = {classes[c]: _auroc(indicators[:, c], probabilities[:, c]) for c in shown}
+    name = "auroc" if task == "binary" else "macro_auroc"
+    values["", name] = _mean(list(per_class.values()))
+    return values | {(label, "auroc"): value for label, value in per_class.items()}
+
+
+def ks_distances(a: NDArray, b: NDArray, task: Task, classes: Sequence[str]) -> Values:
+    """Largest gap between the empirical distribution functions of two models' probabilities, by class.
+
+    Args:
+        a: (N, C) probabilities.
+        b: (N, C) probabilities.
+        task: kind of task; of a binary one, the positive class only.
+        classes: C names.
+    """
+    shown = [1] if task == "binary" else range(len(classes))
+    distances: Values = {}
+    for c in shown:
+        steps = np.concatenate([a[:, c], b[:, c]])
+        below_a = (a[:, c][None, :] <= steps[:, None]).mean(axis=1)
+        below_b = (b[:, c][None, :] <= steps[:, None]).mean(axis=1)
+        distances[classes[c], "ks"] = float(np.abs(below_a - below_b).max())
+    return {("", "ks"): _mean(list(distances.values()))} | distances
+
+
+def cka_values(
+    before: NDArray, after: NDArray, kernel: str, bandwidth: float, orders: Sequence[NDArray]
+) -> Values:
+    """Debiased CKA and its permutation null, from unbiased HSIC (Song et al. 2012, eq. 5) as it stands.
+
+    Args:
+        before: (N, D1) features.
+        after: (N, D2) features of the same images.
+        kernel: ``linear`` or ``rbf``.
+        bandwidth: of the RBF kernel, in multiples of the median distance.
+        orders: permutations of the N rows.
+    """
+    k, l = (_hollow_gram(x.astype(np.float64), kernel, bandwidth) for x in (before, after))  # noqa: E741
+    scale = np.sqrt(_hsic(k, k) * _hsic(l, l))
+    observed = _hsic(k, l) / scale
+    null = np.array([_hsic(k, l[np.ix_(order, order)]) / scale for order in orders])
+    return {
+        ("", f"cka_{kernel}"): float(observed),
+        ("", f"cka_{kernel}_null_mean"): float(null.mean()),
+        ("", f"cka_{kernel}_null_95"): float(np.percentile(null, 95)),
+        ("", f"cka_{kernel}_p_value"): float((1 + np.sum(null >= observed)) / (1 + len(null))),
+    }
+
+
+def _multilabel(labels: NDArray, guess: NDArray) -> Values:
+    columns = range(labels.shape[1])
+    f1 = [
+        float(f1_score(labels[:, c], guess[:, c])) if labels[:, c].any() or guess[:, c].any() else None
+        for c in columns
+    ]
+    balanced = [
+        float(balanced_accuracy_score(labels[:, c], guess[:, c])) if np.ptp(labels[:, c]) else None
+        for c in columns
+    ]
+    return {
+        ("", "accuracy"): float(np.mean([accuracy_score(labels[:, c], guess[:, c]) for c in columns])),
+        ("", "macro_f1"): _mean(f1),
+        ("", "balanced_accuracy"): _mean(balanced),
+    }
+
+
+def _single_label(labels: NDArray, guess: NDArray) -> Values:
+    occurring = np.unique(np.concatenate([labels, guess]))
+    return {
+        ("", "accuracy"): float(accuracy_score(labels, guess)),
+        ("", "macro_f1"): float(f1_score(labels, guess, average="macro", labels=occurring)),
+        ("", "balanced_accuracy"): float(balanced_accuracy_score(labels, guess)),
+    }
+
+
+def _auroc(positive: NDArray, score: NDArray) -> float | None:
+    return float(roc_auc_score(positive, score)) if np.ptp(positive) else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _hollow_gram(x: NDArray[np.float64], kernel: str, bandwidth: float) -> NDArray[np.float64]:
+    """The Gram matrix with zeros on its diagonal."""
+    gram = _gram(x, kernel, bandwidth)
+    np.fill_diagonal(gram, 0.0)
+    return gram
+
+
+def _gram(x: NDArray[np.float64], kernel: str, bandwidth: float) -> NDArray[np.float64]:
+    if kernel == "linear":
+        centred = x - x.mean(axis=0)
+        return np.asarray(centred @ centred.T)
+    squares = pdist(x, "sqeuclidean")
+    # The median is of the squares; where two pairs share the middle, the square of the median is another.
+    return np.asarray(np.exp(-squareform(squares) / (2 * bandwidth**2 * np.median(squares))))
+
+
+def _hsic(k: NDArray[np.float64], l: NDArray[np.float64]) -> float:  # noqa: E741
+    """Unbiased HSIC: tr(KL) + 1'K1 1'L1 / ((n-1)(n-2)) - 2/(n-2) 1'KL1, diagonals zero, over n(n-3)."""
+    n = len(k)
+    trace = np.vdot(k, l)
+    sums = k.sum() * l.sum() / ((n - 1) * (n - 2))
+    crossed = 2 / (n - 2) * (k.sum(axis=0) @ l.sum(axis=0))
+    return float((trace + sums - crossed) / (n * (n - 3)))
