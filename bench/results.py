@@ -25,6 +25,8 @@ DATA = Path("data")
 RESULTS = Path("results")
 REPORTS = Path("reports")
 INPUTS = RESULTS / "inputs"
+# What outlives DVC's outputs: finished cells, checkpoints, what is known of unchanged source files.
+STORE = Path(".bench")
 
 CELL_FILE = "cell.json"
 METRICS_FILE = "metrics.json"

@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.cells import Cell
-from bench.results import CELL_FILE, CellRecord, Provenance, read_record, write_text
+from bench.results import CELL_FILE, STORE, CellRecord, Provenance, read_record, write_text
 from imssl.errors import UserError
-
-STORE = Path(".bench")
 
 
 def cell_folder(cell: Cell, key: str) -> Path:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 IDLE_SECONDS = 60.0
 START_SECONDS = 120.0
+# Some of these are modules that their package imports late, when it is used for the first time.
 HEAVY = (
     "torch",
     "torchvision.models.resnet",
@@ -32,14 +33,22 @@ HEAVY = (
     "scipy.stats",
     "scipy.optimize",
     "pandas",
-    "pydantic",
-    "ruamel.yaml",
+    "pydantic.functional_validators",
+    "pydantic.json_schema",
+    "pydantic.main",
+    "pydantic.types",
+    "pydantic.plugin._loader",
+    "pydantic.plugin._schema_validator",
+    "ruamel.yaml.mergevalue",
     "rich.progress",
     "dvclive",
+    "dvc.repo",
     "safetensors.torch",
     "PIL.Image",
     "jinja2",
     "altair",
+    "narwhals._interchange.dataframe",
+    "vl_convert",
 )
 # Libraries read these when they are imported, so a server serves only clients that agree on them.
 READ_AT_IMPORT = (
