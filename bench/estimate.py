@@ -28,6 +28,10 @@ class Estimate:
     def __init__(self, protocol: Protocol, keys: Keys) -> None:
         self.protocol = protocol
         self.cells = list(all_cells(protocol))
+        self._images = {dataset: _image_counts(dataset, protocol) for dataset in protocol.datasets}
+        self._pretrains = {
+            method: load_method(method, protocol).method.pretrains for method in protocol.methods
+        }
         self._units = {cell: self._work(cell) for cell in self.cells}
         self._measured: dict[Cell, float] = {}
         for cell in self.cells:
@@ -77,10 +81,10 @@ class Estimate:
         return sum(self._measured.values()) / units if units else SECONDS_PER_UNIT
 
     def _work(self, cell: Cell) -> float:
-        train, everything = self._images(cell.dataset)
+        train, everything = self._images[cell.dataset]
         protocol = self.protocol
         if cell.stage == "pretrain":
-            if not load_method(cell.method, protocol).method.pretrains:
+            if not self._pretrains[cell.method]:
                 return FIXED_UNITS
             return FIXED_UNITS + protocol.pretrain.epochs * train * (FORWARD_AND_BACKWARD + FORWARD)
         if cell.stage == "finetune" and cell.mode == "full":
@@ -93,13 +97,15 @@ class Estimate:
             return FIXED_UNITS + everything * FORWARD
         return FIXED_UNITS
 
-    def _images(self, dataset: str) -> tuple[float, float]:
-        try:
-            counts = read_card(data_folder(dataset)).counts
-        except UserError:
-            images = float(getattr(self.protocol.datasets[dataset], "patients", UNPREPARED_IMAGES))
-            return 0.7 * images, images
-        return counts["train"].samples, sum(split.samples for split in counts.values())
+
+def _image_counts(dataset: str, protocol: Protocol) -> tuple[float, float]:
+    """Training images, and all images, of a data set; guessed where it is not prepared."""
+    try:
+        counts = read_card(data_folder(dataset)).counts
+    except UserError:
+        images = float(getattr(protocol.datasets[dataset], "patients", UNPREPARED_IMAGES))
+        return 0.7 * images, images
+    return counts["train"].samples, sum(split.samples for split in counts.values())
 
 
 def _measured_seconds(cell: Cell, keys: Keys) -> float | None:

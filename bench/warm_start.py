@@ -10,6 +10,7 @@ its child with it.
 
 import contextlib
 import fcntl
+import gc
 import hashlib
 import importlib
 import json
@@ -32,7 +33,8 @@ HEAVY = (
     "sklearn.metrics",
     "scipy.stats",
     "scipy.optimize",
-    "pandas",
+    "pandas.core.methods.to_dict",
+    "pandas.io.formats.csvs",
     "pydantic.functional_validators",
     "pydantic.json_schema",
     "pydantic.main",
@@ -42,7 +44,11 @@ HEAVY = (
     "ruamel.yaml.mergevalue",
     "rich.progress",
     "dvclive",
-    "dvc.repo",
+    "dvc.data_cloud",
+    "dvc.repo.experiments",
+    "dvc.repo.metrics.show",
+    "dvc.repo.plots",
+    "dvc.scm",
     "safetensors.torch",
     "PIL.Image",
     "jinja2",
@@ -163,7 +169,12 @@ def _start(address: Path) -> socket.socket | None:
 def serve(address: Path, idle_seconds: float = IDLE_SECONDS) -> None:
     """Import the heavy libraries, then fork a child per request until nothing has come for a while."""
     for module in HEAVY:
-        importlib.import_module(module)
+        # Another version of a library may have no such module; then the stages import what it has.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    # A collection in a child would visit, and so copy, all that these libraries have made.
+    gc.collect()
+    gc.freeze()
     address.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(address))
