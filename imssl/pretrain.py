@@ -213,7 +213,7 @@ def _train(
     for epoch in range(training.step // steps_per_epoch, recipe.settings.epochs):
         order = torch.randperm(len(images), generator=torch_generator(recipe.seed, "order", epoch))
         for first in range(training.step % steps_per_epoch * size, steps_per_epoch * size, size):
-            batch = _batch(training, images.take(order[first : first + size]), recipe)
+            batch = batch_of(training, images.take(order[first : first + size]), recipe)
             training.take_step(batch, recipe.hardware.precision)
             now = time.perf_counter()
             training.seconds, clock = training.seconds + now - clock, now
@@ -230,7 +230,8 @@ def _train(
             last_saved = now
 
 
-def _batch(training: Training, images: Tensor, recipe: Recipe) -> Batch:
+def batch_of(training: Training, images: Tensor, recipe: Recipe) -> Batch:
+    """What the next step of a run sees of some images (B, C, H, W), uint8, on the device."""
     generator = torch_generator(recipe.seed, "step", training.step)
     views = training.method.augmented(images, recipe.augmentation, generator)
     return Batch(

@@ -1,0 +1,1 @@
+"""The verbs of ``bench``, one module per topic; bench.cli registers them."""
