@@ -1,1 +1,1 @@
-"""The verbs of ``bench``, one module per topic; bench.cli registers them."""
+"""The verbs of ``bench`` by topic; bench.cli registers them."""

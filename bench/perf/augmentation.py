@@ -1,4 +1,4 @@
-"""Augmentation alone, two views of every image, on one thread: this suite, torchvision on PIL images, kornia."""
+"""Augmentation alone, two views of an image, on one thread: this suite, torchvision on PIL images, kornia."""
 
 import importlib.util
 from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,23 +20,28 @@ from imssl.errors import UserError
 
 def measure(effort: Effort, protocol: Protocol, folder: Path) -> Iterator[Row]:
     """Seconds of the parts of a run of the current protocol that compute no cell."""
-    yield _command("start-up", "bench --help", ["bench", "--help"], effort.rounds, at_most=0.3)
+    yield from _help(effort)
     yield from _stage_start(effort, folder)
     yield from _preparation(effort, folder)
     yield from _dvc(protocol)
     yield from _report(effort, protocol)
 
 
-def _command(group: str, name: str, arguments: list[str], rounds: int, at_most: float | None = None) -> Row:
-    call = partial(_run_module, arguments, Path.cwd())
-    return Row(group, name, "s", spread(interleaved({name: call}, rounds)[name]), at_most=at_most)
-
-
-def _run_module(arguments: list[str], folder: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+def _run_module(arguments: list[str], folder: Path, **environment: str) -> None:
+    search = os.pathsep.join(path for path in sys.path if path)
     subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": search} | environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
+
+
+def _help(effort: Effort) -> Iterator[Row]:
+    call = partial(_run_module, ["bench", "--help"], Path.cwd())
+    seconds = interleaved({"help": call}, effort.rounds)["help"]
+    yield Row("start-up", "bench --help", "s", spread(seconds), at_most=0.3)
 
 
 def _stage_start(effort: Effort, folder: Path) -> Iterator[Row]:
@@ -44,21 +49,13 @@ def _stage_start(effort: Effort, folder: Path) -> Iterator[Row]:
     project = folder / "project"
     project.mkdir()
     shutil.copy(PARAMS, project)
+    # A server of its own, so that the first start is a cold one; it ends by itself.
     with tempfile.TemporaryDirectory(prefix="ib") as sockets:
-        # A server of its own, so that the first start is a cold one; it ends by itself.
-        os.environ["TMPDIR"] = sockets
-        try:
-            cold = seconds_of(partial(_run_module, ["bench.stage", "inputs"], project))
-            name = "a stage, warm"
-            yield _in_folder(name, project, effort.rounds)
-        finally:
-            del os.environ["TMPDIR"]
-    yield Row("start-up", "the first stage, cold", "s", spread([cold]))
-
-
-def _in_folder(name: str, project: Path, rounds: int) -> Row:
-    call: Callable[[], object] = partial(_run_module, ["bench.stage", "inputs"], project)
-    return Row("start-up", name, "s", spread(interleaved({name: call}, rounds)[name]))
+        call = partial(_run_module, ["bench.stage", "inputs"], project, TMPDIR=sockets)
+        cold = seconds_of(call)
+        seconds = interleaved({"warm": call}, effort.rounds)["warm"]
+    yield Row("start-up", "the first stage of a run", "s", spread([cold]))
+    yield Row("start-up", "every further stage", "s", spread(seconds))
 
 
 def _preparation(effort: Effort, folder: Path) -> Iterator[Row]:

@@ -106,8 +106,7 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds):
         # Every second round goes backwards, so that none always follows the same one.
-        names = list(calls) if turn % 2 == 0 else list(reversed(calls))
-        for name in names:
+        for name in list(calls)[:: 1 if turn % 2 == 0 else -1]:
             seconds[name].append(seconds_of(calls[name]))
     return seconds
 

@@ -12,12 +12,12 @@ from bench.perf.phantoms import phantom_set
 from imssl.datasets.prepared import Prepared
 from imssl.device import on_device
 from imssl.encoder import new_encoder
-from imssl.method import Method, TrainingSet
+from imssl.method import Method, MethodSettings, TrainingSet
 from imssl.methods.moco import Moco, MocoSettings
 from imssl.methods.moco_barlow import MocoBarlow, MocoBarlowSettings
 from imssl.methods.moco_mse import MocoMse, MocoMseSettings
 from imssl.pretrain import Recipe, Training, batch_of
-from imssl.seeds import torch_generator
+from imssl.seeds import initialising, torch_generator
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.encoder import EncoderSettings
 from imssl.settings.hardware import Hardware
@@ -84,15 +84,16 @@ def measure(
     """
     for setting in settings_for(device)[: effort.settings]:
         prepared = phantom_set("histology", 40, setting.size, folder)
-        first = TimedRun("moco", setting, prepared, hardware, device)
-        step = _seconds_of_a_step(first, effort.longest_step)
+        recipe = _recipe(setting, prepared, hardware, device)
+        encoder = EncoderSettings.model_validate({"name": setting.encoder, "stem": "imagenet"})
+        step = seconds_of_a_step(TimedRun(*METHODS["moco"], encoder, recipe), effort.longest_step)
         if step is None:
             note = f"left out: a step takes more than {effort.longest_step:.3g} s here"
             yield Row(GROUP, setting.title, "images/s", None, note=note)
             continue
         steps = max(1, round(effort.seconds / step))
         for name in METHODS:
-            timed = TimedRun(name, setting, prepared, hardware, device)
+            timed = TimedRun(*METHODS[name], encoder, recipe)
             calls: dict[str, Callable[[], object]] = {
                 END_TO_END: partial(timed.end_to_end, steps),
                 COMPUTE_LIMIT: partial(timed.compute_only, steps),
@@ -107,15 +108,32 @@ def measure(
             yield from _rows(f"{name}, {setting.title}", interleaved(calls, rounds), steps * setting.batch)
 
 
-def _seconds_of_a_step(timed: "TimedRun", longest: float) -> float | None:
-    """Seconds of a step; None if it takes longer than that, told by a few images where it takes far longer."""
-    few = max(2, timed.setting.batch // 8)
+def seconds_of_a_step(timed: "TimedRun", longest: float) -> float | None:
+    """Seconds of a step; None if it is longer than that, judged by a few images where it is far longer."""
+    batch = timed.recipe.settings.batch_size
+    few = max(2, batch // 8)
     timed.few_images(few)
-    if seconds_of(partial(timed.few_images, few)) * timed.setting.batch / few > 2 * longest:
+    if seconds_of(partial(timed.few_images, few)) * batch / few > 2 * longest:
         return None
     timed.compute_only(1)
     seconds = seconds_of(partial(timed.compute_only, 1))
     return seconds if seconds <= longest else None
+
+
+def _recipe(setting: Setting, prepared: Prepared, hardware: Hardware, device: torch.device) -> Recipe:
+    optimisation = Optimisation(
+        learning_rate=0.06, momentum=0.9, weight_decay=1e-4, schedule="constant", warmup=0.0
+    )
+    return Recipe(
+        prepared=prepared,
+        settings=PretrainSettings(
+            epochs=1, batch_size=setting.batch, optimisation=optimisation, monitor_every=1
+        ),
+        augmentation=AUGMENTATION,
+        hardware=hardware,
+        device=device,
+        seed=0,
+    )
 
 
 def _rows(name: str, seconds: dict[str, list[float]], images: int) -> Iterator[Row]:
@@ -128,35 +146,30 @@ def _rows(name: str, seconds: dict[str, list[float]], images: int) -> Iterator[R
 
 
 class TimedRun:
-    """A pretraining run of one method that is advanced a few steps at a time."""
+    """A pretraining run of one method that is advanced a few steps at a time.
+
+    Args:
+        method: its class.
+        settings: its hyper-parameters.
+        encoder: architecture.
+        recipe: data set, batch size, augmentation, hardware.
+    """
 
     def __init__(
-        self, method: str, setting: Setting, prepared: Prepared, hardware: Hardware, device: torch.device
+        self, method: type[Method], settings: MethodSettings, encoder: EncoderSettings, recipe: Recipe
     ) -> None:
-        self.setting = setting
-        optimisation = Optimisation(
-            learning_rate=0.06, momentum=0.9, weight_decay=1e-4, schedule="constant", warmup=0.0
-        )
-        self.recipe = Recipe(
-            prepared=prepared,
-            settings=PretrainSettings(
-                epochs=1, batch_size=setting.batch, optimisation=optimisation, monitor_every=1
-            ),
-            augmentation=AUGMENTATION,
-            hardware=hardware,
-            device=device,
-            seed=0,
-        )
-        channels = prepared.images.shape[-1]
-        encoder = new_encoder(EncoderSettings(name=setting.encoder, stem="imagenet"), channels, 0)
-        self.images = TrainingImages(prepared.images, prepared.indices("train"), device)
-        training_set = TrainingSet(len(self.images), channels, setting.size, setting.batch, 10**9)
-        method_class, method_settings = METHODS[method]
-        built = method_class(encoder, method_settings, training_set)
-        on_device(built, device)
+        self.recipe = recipe
+        prepared = recipe.prepared
+        size, channels = prepared.images.shape[2:]
+        self.images = TrainingImages(prepared.images, prepared.indices("train"), recipe.device)
+        # As many images and steps as no method can find too few.
+        training_set = TrainingSet(10**9, channels, size, recipe.settings.batch_size, 10**9)
+        with initialising(recipe.seed, "method"):
+            built = method(new_encoder(encoder, channels, recipe.seed), settings, training_set)
+        on_device(built, recipe.device)
         built.train()
-        self.training = Training(built, optimisation, 10**9)
-        self.batch = batch_of(self.training, self._next_images(), self.recipe)
+        self.training = Training(built, recipe.settings.optimisation, training_set.steps)
+        self.batch = batch_of(self.training, self._next_images(), recipe)
 
     def end_to_end(self, steps: int) -> None:
         """Take steps as `imssl.pretrain` does: images, views, forward, backward, update."""
@@ -180,7 +193,8 @@ class TimedRun:
     def _next_images(self) -> torch.Tensor:
         generator = torch_generator(0, "order", self.training.step)
         # With replacement: a batch may be larger than the set.
-        chosen = torch.randint(len(self.images), (self.setting.batch,), generator=generator)
+        size = self.recipe.settings.batch_size
+        chosen = torch.randint(len(self.images), (size,), generator=generator)
         return self.images.take(chosen)
 
     def _finish(self) -> None:

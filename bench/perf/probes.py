@@ -14,7 +14,7 @@ from bench.perf.measure import Effort, Row, interleaved, per_second, spread, tim
 from bench.perf.phantoms import phantom_set
 from imssl.datasets.prepared import Prepared
 from imssl.device import on_device
-from imssl.encoder import Encoder, new_encoder
+from imssl.encoder import new_encoder
 from imssl.features import pooled_features
 from imssl.linear import fit, predict_probabilities, select
 from imssl.metrics import metric_value
