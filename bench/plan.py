@@ -17,7 +17,7 @@ from imssl.encoder import Encoder
 START_SECONDS, DVC_SECONDS, DVC_SECONDS_PER_STAGE = 0.25, 0.08, 0.002
 # Starting the first process, reading the pipeline, writing the report.
 ONCE_SECONDS = 12.0
-# Of a results file: bytes of a sample's row with one class; copies of a file in store, results and DVC's cache.
+# Bytes of a sample's row in a results file; copies of a file: store, results, DVC's cache.
 ROW_BYTES, COPIES = 60, 3
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, cast
 
 import numpy as np
@@ -133,7 +133,7 @@ def _per_image(step: Callable[[int], object], batch: int, seconds: float) -> flo
     times: list[float] = []
     while not times or time.perf_counter() - started + times[-1] < seconds:
         times.append(seconds_of(partial(step, batch)))
-    return fmean(times) / batch
+    return median(times) / batch
 
 
 def _pretrain(bench: _Bench, method: str) -> float:
