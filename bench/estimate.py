@@ -26,7 +26,8 @@ class Costs:
     Attributes:
         fixed: of every cell: files, checksums, provenance.
         pretrain: of an image in a step, by (data set, method).
-        train: of an image in a step of fine-tuning, by data set.
+        train_step: of a step of fine-tuning, however many images it has, by data set.
+        train: of each image in it, by data set.
         forward: of an image through the frozen encoder, by data set.
         fit_last: of a labelled image in the linear classifiers of the last block, by data set.
         fit_all: likewise of all four blocks.
@@ -35,6 +36,7 @@ class Costs:
 
     fixed: float
     pretrain: Mapping[tuple[str, str], float]
+    train_step: Mapping[str, float]
     train: Mapping[str, float]
     forward: Mapping[str, float]
     fit_last: Mapping[str, float]
@@ -49,6 +51,7 @@ def guessed_costs(protocol: Protocol) -> Costs:
     return Costs(
         fixed=FIXED,
         pretrain=dict.fromkeys(pairs, FORWARD_AND_BACKWARD + FORWARD),
+        train_step=nothing,
         train=dict.fromkeys(protocol.datasets, FORWARD_AND_BACKWARD),
         forward=dict.fromkeys(protocol.datasets, FORWARD),
         fit_last=nothing,
@@ -150,11 +153,12 @@ class Estimate:
     def _finetuning(self, cell: Cell) -> float:
         images, settings = self._images[cell.dataset], self.protocol.finetune
         labelled = self._labelled(cell)
-        trained = max(settings.epochs * labelled, settings.min_steps * min(labelled, settings.batch_size))
+        per_epoch = -(-labelled // settings.batch_size)
+        steps = max(settings.epochs * per_epoch, settings.min_steps)
+        step = self.costs.train_step[cell.dataset] + labelled / per_epoch * self.costs.train[cell.dataset]
         predicted = (settings.evaluations + 1) * images["val"] + images["test"]
         compared = 2 * min(self.protocol.reuse.samples, images["test"])
-        costs = self.costs
-        return trained * costs.train[cell.dataset] + (predicted + compared) * costs.forward[cell.dataset]
+        return steps * step + (predicted + compared) * self.costs.forward[cell.dataset]
 
     def _frozen(self, cell: Cell) -> float:
         extraction = sum(self._images[cell.dataset].values()) * self.costs.forward[cell.dataset]

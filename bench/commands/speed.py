@@ -20,7 +20,10 @@ def perf(
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="One group: pretraining, augmentation, finetuning, probes, analyses or costs."),
+        typer.Option(
+            help="One group: pretraining, augmentation, finetuning, probes, analyses, costs; or memory, "
+            "which is measured only when it is asked for (minutes, 6 GB of disk)."
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of torch; by default one per core.", show_default=False)

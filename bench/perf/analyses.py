@@ -34,11 +34,13 @@ def measure(effort: Effort, threads: int) -> Iterator[Row]:
     yield Row("bootstrap", name, "s", spread(seconds), at_most=5.0)
 
 
-def timed_cka(rounds: int, threads: int) -> tuple[list[float], float]:
+def timed_cka(
+    rounds: int, threads: int, rows: int = CKA_ROWS, width: int = CKA_WIDTH
+) -> tuple[list[float], float]:
     """Seconds of each of some rounds, and the peak of this process' resident memory in MiB."""
     generator = np.random.default_rng(0)
-    x = generator.standard_normal((CKA_ROWS, CKA_WIDTH), dtype=np.float32)
-    y = generator.standard_normal((CKA_ROWS, CKA_WIDTH), dtype=np.float32)
+    x = generator.standard_normal((rows, width), dtype=np.float32)
+    y = generator.standard_normal((rows, width), dtype=np.float32)
     with threadpool_limits(threads, user_api="blas"):
         times = [seconds_of(partial(cka, x, y)) for _ in range(rounds)]
     return times, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

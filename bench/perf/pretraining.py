@@ -84,7 +84,7 @@ def measure(
     """
     for setting in settings_for(device)[: effort.settings]:
         prepared = phantom_set("histology", 40, setting.size, folder)
-        recipe = _recipe(setting, prepared, hardware, device)
+        recipe = recipe_for(setting, prepared, hardware, device)
         encoder = EncoderSettings.model_validate({"name": setting.encoder, "stem": "imagenet"})
         step = seconds_of_a_step(TimedRun(*METHODS["moco"], encoder, recipe), effort.longest_step)
         if step is None:
@@ -120,7 +120,8 @@ def seconds_of_a_step(timed: "TimedRun", longest: float) -> float | None:
     return seconds if seconds <= longest else None
 
 
-def _recipe(setting: Setting, prepared: Prepared, hardware: Hardware, device: torch.device) -> Recipe:
+def recipe_for(setting: Setting, prepared: Prepared, hardware: Hardware, device: torch.device) -> Recipe:
+    """What a setting means to `imssl.pretrain`."""
     optimisation = Optimisation(
         learning_rate=0.06, momentum=0.9, weight_decay=1e-4, schedule="constant", warmup=0.0
     )

@@ -20,7 +20,7 @@ def as_table(rows: Sequence[Row], title: str) -> Table:
             row.name,
             _spread(row.ratio),
             row.against,
-            f"{_spread(row.value)} {row.unit}" if row.value else row.note,
+            _figure(row),
             f"{_target(row)} {verdict}".strip(),
         )
         group = row.group
@@ -33,14 +33,18 @@ def as_markdown(rows: Sequence[Row]) -> str:
     for row in rows:
         verdict = {True: ", met", False: ", **not met**", None: ""}[row.met]
         ratio = f"**{_spread(row.ratio)}** {row.against}" if row.ratio else row.against
-        figure = f"{_spread(row.value)} {row.unit}".strip() if row.value else row.note
-        lines.append(f"| {row.group} | {row.name} | {ratio} | {figure} | {_target(row)}{verdict} |")
+        lines.append(f"| {row.group} | {row.name} | {ratio} | {_figure(row)} | {_target(row)}{verdict} |")
     return "\n".join(lines)
 
 
 def as_json(rows: Sequence[Row], machine: dict[str, Any]) -> dict[str, Any]:
     """Everything, for other programs."""
     return {"machine": machine, "rows": [asdict(row) | {"met": row.met} for row in rows]}
+
+
+def _figure(row: Row) -> str:
+    figure = f"{_spread(row.value)} {row.unit}".strip() if row.value else ""
+    return "; ".join(part for part in (figure, row.note) if part)
 
 
 def _target(row: Row) -> str:
