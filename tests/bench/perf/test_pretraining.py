@@ -26,7 +26,7 @@ def timed(histology):
     return make
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["moco", "moco-mse"])
 def test_both_sides_take_real_steps(timed, method):
     run = timed(method)
     before = fingerprint(run.training.method)
@@ -59,13 +59,12 @@ def test_end_to_end_makes_new_views_in_every_step(timed, monkeypatch):
 
 def test_rows_of_a_setting_and_a_word_where_it_is_too_slow(tmp_path, monkeypatch):
     monkeypatch.setattr(pretraining, "settings_for", lambda _: [Setting("resnet18", 16, 4)])
+    monkeypatch.setattr(pretraining, "METHODS", {"moco": METHODS["moco"]})
     monkeypatch.setattr(pretraining, "QUEUE", 64)
     rows = list(measure(ONCE, CPU, torch.device("cpu"), tmp_path, "lightly"))
     assert [(row.name.split(",")[0], row.against) for row in rows] == [
         ("moco", "compute limit"),
         ("moco", "lightly MoCo v2"),
-        ("moco-mse", "compute limit"),
-        ("moco-barlow", "compute limit"),
     ]
     assert all(row.value.median > 0 and row.ratio.median > 0 for row in rows)
     (row,) = measure(replace(ONCE, longest_step=1e-6), CPU, torch.device("cpu"), tmp_path, None)
