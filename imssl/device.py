@@ -24,7 +24,7 @@ def select_device(hardware: Hardware) -> torch.device:
     torch.use_deterministic_algorithms(True)
     # Otherwise torch fills all new memory with NaN, about 5% of a step. A deterministic operation reads only
     # what was written, so this changes no number; a test compares both bit for bit.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if hardware.device == "cpu" or (hardware.device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")

@@ -58,7 +58,10 @@ def perf(
             groups,
             lambda group: status.update(f"measuring: {group}"),
         )
-        rows = list(measured)
+        rows = []
+        for row in measured:
+            rows.append(row)
+            errors.print(f"{row.group}: {row.name}: {table.summary(row)}", style="dim", highlight=False)
     title = f"{machine['device']}, {machine['precision']}, torch {machine['torch']}"
     if markdown is not None:
         write_text(markdown, f"{title}\n\n{table.as_markdown(rows)}\n")

@@ -42,6 +42,12 @@ def as_json(rows: Sequence[Row], machine: dict[str, Any]) -> dict[str, Any]:
     return {"machine": machine, "rows": [asdict(row) | {"met": row.met} for row in rows]}
 
 
+def summary(row: Row) -> str:
+    """A row's figures in a few words."""
+    ratio = f"{_spread(row.ratio)} times better than {row.against}" if row.ratio else ""
+    return ", ".join(part for part in (ratio, _figure(row)) if part)
+
+
 def _figure(row: Row) -> str:
     figure = f"{_spread(row.value)} {row.unit}".strip() if row.value else ""
     return "; ".join(part for part in (figure, row.note) if part)
