@@ -22,9 +22,6 @@ def select_device(hardware: Hardware) -> torch.device:
     # cuBLAS reads this when it starts; without it two runs may differ in the last bits.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # Otherwise torch fills all new memory with NaN, about 5% of a step. A deterministic operation reads only
-    # what was written, so this changes no number; a test compares both bit for bit.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if hardware.device == "cpu" or (hardware.device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")

@@ -166,23 +166,6 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(run, recipe):
     assert fingerprint(first[0].encoder) != fingerprint(other[0].encoder)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_memory_that_is_not_filled_changes_no_number(run, recipe, method):
-    """`imssl.device` switches the filling off, as it costs time."""
-    deterministic, filled = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic
-    kept = filled.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    try:
-        states = []
-        for fill in (True, False):
-            filled.fill_uninitialized_memory = fill
-            states.append(run(recipe(epochs=1), method, name=str(fill))[1].state())
-    finally:
-        filled.fill_uninitialized_memory = kept
-        torch.use_deterministic_algorithms(deterministic)
-    assert_equal(states[0], states[1])
-
-
 def test_a_torn_checkpoint_falls_back_to_the_one_before(run, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(imssl.pretrain, "CHECKPOINT_SECONDS", 0.0)
     settings = recipe()
