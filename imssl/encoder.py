@@ -76,6 +76,11 @@ class Encoder(nn.Module):
         """Channels of the embedding."""
         return self.block_widths[-1]
 
+    @property
+    def stride(self) -> int:
+        """Pixels from one position of the last block's map to the next; S pixels come to ceil(S / stride)."""
+        return 32 if isinstance(self.maxpool, nn.MaxPool2d) else 8
+
     def forward(self, images: Tensor) -> Features:
         """Features of normalised images (B, C, H, W), float32."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))

@@ -45,6 +45,72 @@ def top1(logits: Tensor) -> Tensor:
     return (logits[:, 0] > logits[:, 1:].max(dim=1).values).float().mean()
 
 
+def nt_xent_logits(projections: Tensor, temperature: float) -> Tensor:
+    """Similarities of two views of every image to each other and to all other images, over the temperature.
+
+    Args:
+        projections: (2B, D), L2-normalised, with gradient: the B first views, then the B second ones.
+        temperature: softmax temperature, > 0.
+
+    Returns:
+        (2B, 2B - 1), column 0 the view's own positive, then the 2B - 2 views of other images: what
+        :func:`info_nce` and :func:`top1` read, and ``info_nce`` of it is NT-Xent, symmetrical in the views
+        (Chen, Kornblith et al. 2020, eq. 1).
+    """
+    with _in_float32(projections):
+        projections = projections.float()
+        similar = projections @ projections.T / temperature
+    views = len(projections)
+    own = torch.eye(views, dtype=torch.bool, device=projections.device)
+    positive = own.roll(views // 2, dims=1)
+    negatives = similar[~(own | positive)].view(views, views - 2)
+    return torch.cat([similar[positive][:, None], negatives], dim=1)
+
+
+def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean negative cosine similarity of rows (Chen and He 2021, eq. 1).
+
+    Twice this plus 2 is the squared distance of the normalised rows (Grill et al. 2020, eq. 2).
+
+    Args:
+        prediction: (B, D), with gradient.
+        target: (B, D); detach it where the paper stops the gradient.
+
+    Returns:
+        Scalar in [-1, 1].
+    """
+    return -F.cosine_similarity(prediction.float(), target.float(), dim=1).mean()
+
+
+def variance_hinge(projections: Tensor) -> Tensor:
+    """How far the deviation of each feature over the batch falls short of 1 (Bardes et al. 2022, eq. 1).
+
+    Args:
+        projections: (B, D), B >= 2.
+
+    Returns:
+        Scalar mean over the features.
+    """
+    # Without the addend (that of the paper) the root of a variance of 0 has an infinite gradient.
+    deviation = (projections.float().var(dim=0) + 1e-4).sqrt()
+    return F.relu(1 - deviation).mean()
+
+
+def off_diagonal_covariance(projections: Tensor) -> Tensor:
+    """Squared covariances of different features over the batch (Bardes et al. 2022, eq. 3 and 4).
+
+    Args:
+        projections: (B, D), B >= 2.
+
+    Returns:
+        Scalar, their sum divided by D.
+    """
+    with _in_float32(projections):
+        centred = projections.float() - projections.float().mean(dim=0)
+        covariance = centred.T @ centred / (len(centred) - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / len(covariance)
+
+
 def block_mse(query: Features, key: Features, grids: Sequence[int]) -> list[Tensor]:
     """Mean squared error of query and key features, block by block (Kaku et al. 2021, section 3.2).
 

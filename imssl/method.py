@@ -1,14 +1,14 @@
 """The contract that every self-supervised method fulfils: one file, one class, one loss."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from imssl.augment import augment
 from imssl.encoder import Encoder
-from imssl.optimisation import learning_rate_factor
+from imssl.optimisation import learning_rate_factor, sgd
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.base import Settings
 from imssl.settings.pretraining import Optimisation
@@ -44,7 +44,8 @@ class Batch:
     """One step's images; there are no labels in it.
 
     Attributes:
-        views: augmented and normalised images, each (B, C, H, W), float32.
+        views: augmented and normalised images, each (B, C, H, W), float32; of other sizes than the images,
+            and than each other, where the method's own ``augmented`` makes them so.
         images: the same images, normalised but not augmented, (B, C, H, W), float32.
         generator: for every draw that the method makes itself; on the CPU, seeded by run and step.
         step: number of this step, from 0.
@@ -62,18 +63,20 @@ class Method(nn.Module):
     """Base of every method.
 
     A subclass sets ``settings_class`` and writes ``__init__`` and ``losses``; the rest has defaults.
-    Everything that must survive a resume is a parameter, a buffer, or in ``get_extra_state``.
+    Everything that must survive a resume is a parameter, a buffer, or in ``get_extra_state`` (tensors,
+    numbers, text, and lists and dictionaries of these). Where the settings do not fit the training set,
+    ``__init__`` raises :class:`imssl.errors.UserError`.
 
     Attributes:
         settings_class: the hyper-parameters, a subclass of :class:`MethodSettings`.
         pretrains: False for a baseline that leaves the encoder as initialised.
-        view_count: augmented views of each image in a batch.
+        view_count: augmented views of each image in a batch; may be set in ``__init__``, and may be 0.
         encoder: the network that is pretrained and evaluated; the one given, never a copy.
     """
 
     settings_class: ClassVar[type[MethodSettings]] = MethodSettings
     pretrains: ClassVar[bool] = True
-    view_count: ClassVar[int] = 2
+    view_count: int = 2
 
     def __init__(self, encoder: Encoder, settings: MethodSettings, training_set: TrainingSet) -> None:
         super().__init__()
@@ -87,30 +90,45 @@ class Method(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define losses(batch)")
 
     def after_step(self, batch: Batch) -> None:
-        """Called after each optimisation step: momentum updates, queues."""
+        """Called after each optimisation step, without gradients: momentum updates, queues, prototypes."""
 
     def after_epoch(self, epoch: int) -> None:
-        """Called after each pass over the training images; epochs count from 0."""
+        """Called after each pass over the training images, without gradients; epochs count from 0."""
 
     def augmented(
         self, images: Tensor, augmentation: Augmentation, generator: torch.Generator
     ) -> tuple[Tensor, ...]:
-        """The views of uint8 images (B, C, H, W): float32 in [0, 1], the same draws for every method."""
+        """The views of uint8 images (B, C, H, W): float32 in [0, 1], the same draws for every method.
+
+        Args:
+            images: one step's images, (B, C, H, W), uint8.
+            augmentation: as the protocol sets it for the data set.
+            generator: on the CPU; ``losses`` goes on drawing from it.
+
+        Returns:
+            One (B, C, H, W) per view, float32 in [0, 1]; the loop normalises them.
+        """
         return tuple(augment(images, augmentation, generator) for _ in range(self.view_count))
 
     def optimizer(self, optimisation: Optimisation) -> torch.optim.Optimizer:
-        """The optimiser of all weights that need a gradient; SGD as the protocol sets it."""
-        weights = [weight for weight in self.parameters() if weight.requires_grad]
-        return torch.optim.SGD(
-            weights,
-            lr=optimisation.learning_rate,
-            momentum=optimisation.momentum,
-            weight_decay=optimisation.weight_decay,
-            foreach=True,
-        )
+        """The optimiser of all weights that need a gradient; SGD as the protocol sets it.
 
-    def learning_rate_factor(self, optimisation: Optimisation, progress: float) -> float:
-        """What every group's learning rate is multiplied by at a share of the run in [0, 1)."""
+        A method may bring another one, with groups of its own (:func:`imssl.optimisation.weight_groups`);
+        the encoder's come first. What is to happen between the gradient and the step, such as clipping, is
+        registered on it (``register_step_pre_hook``).
+        """
+        return sgd([weight for weight in self.parameters() if weight.requires_grad], optimisation)
+
+    def learning_rate_factor(
+        self, optimisation: Optimisation, progress: float, group: dict[str, Any]
+    ) -> float:
+        """What a parameter group's learning rate is multiplied by at a share of the run.
+
+        Args:
+            optimisation: as the protocol sets it.
+            progress: in [0, 1).
+            group: of the optimiser; a key of one's own in it, such as ``name``, tells groups apart.
+        """
         return learning_rate_factor(optimisation, progress)
 
     def log(self, name: str, value: Tensor) -> None:

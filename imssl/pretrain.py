@@ -34,7 +34,7 @@ class Pretrained:
         encoder: the pretrained encoder, in eval mode.
         history: one row per epoch: losses by term, learning rate, images/s, spread and kNN score.
         images_seen: training images that went through a step, over the whole run.
-        trained_parameters: number of weights that got a gradient, heads included.
+        trained_parameters: number of weights that the optimiser holds, heads included.
         seconds: time spent in steps and monitoring, resumed parts included.
         peak_memory_mib: of the GPU, or resident on the CPU.
     """
@@ -122,8 +122,8 @@ def pretrain(
     return Pretrained(
         encoder=encoder.eval(),
         history=training.history,
-        images_seen=steps * settings.batch_size,
-        trained_parameters=sum(weight.numel() for weight in method.parameters() if weight.requires_grad),
+        images_seen=training.images_seen,
+        trained_parameters=training.trained_parameters,
         seconds=training.seconds,
         peak_memory_mib=peak_memory_mib(recipe.device),
     )
@@ -142,10 +142,16 @@ class Training:
         self.learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.steps = steps
         self.step = 0
+        self.images_seen = 0
         self.seconds = 0.0
         self.history: list[dict[str, float | None]] = []
         self.epoch_sums: dict[str, Tensor] = {}
         self.epoch_counts: dict[str, int] = {}
+
+    @property
+    def trained_parameters(self) -> int:
+        """Number of weights that the optimiser holds."""
+        return sum(weight.numel() for group in self.optimizer.param_groups for weight in group["params"])
 
     def state(self) -> State:
         """Everything as tensors, numbers and containers of these."""
@@ -153,6 +159,7 @@ class Training:
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "images_seen": self.images_seen,
             "seconds": self.seconds,
             "history": self.history,
             "epoch_sums": self.epoch_sums,
@@ -165,18 +172,15 @@ class Training:
             return
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds, self.history = (
-            state["step"],
-            state["seconds"],
-            state["history"],
-        )
+        self.step, self.images_seen = state["step"], state["images_seen"]
+        self.seconds, self.history = state["seconds"], state["history"]
         self.epoch_sums = {name: total.to(device) for name, total in state["epoch_sums"].items()}
         self.epoch_counts = dict(state["epoch_counts"])
 
     def take_step(self, batch: Batch, precision: str) -> None:
         """One step of the optimiser on the sum of the method's terms."""
-        factor = self.method.learning_rate_factor(self.optimisation, batch.progress)
         for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
+            factor = self.method.learning_rate_factor(self.optimisation, batch.progress, group)
             group["lr"] = learning_rate * factor
         self.method.logged = {}
         with autocast(batch.images.device, precision):
@@ -185,7 +189,8 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.method.after_step(batch)
+        with torch.no_grad():
+            self.method.after_step(batch)
         self.step += 1
         for name, value in {**terms, **self.method.logged, "loss": loss}.items():
             self.epoch_sums[name] = self.epoch_sums.get(name, 0.0) + value.detach().double()
@@ -213,8 +218,10 @@ def _train(
     for epoch in range(training.step // steps_per_epoch, recipe.settings.epochs):
         order = torch.randperm(len(images), generator=torch_generator(recipe.seed, "order", epoch))
         for first in range(training.step % steps_per_epoch * size, steps_per_epoch * size, size):
-            batch = batch_of(training, images.take(order[first : first + size]), recipe)
-            training.take_step(batch, recipe.hardware.precision)
+            taken = images.take(order[first : first + size])
+            training.take_step(batch_of(training, taken, recipe), recipe.hardware.precision)
+            # Counted here and not from the batch, which a method's own augmentation may widen.
+            training.images_seen += len(taken)
             now = time.perf_counter()
             training.seconds, clock = training.seconds + now - clock, now
             on_progress(training.step, training.steps)
@@ -245,7 +252,8 @@ def batch_of(training: Training, images: Tensor, recipe: Recipe) -> Batch:
 
 def _end_epoch(training: Training, epoch: int, settings: PretrainSettings, monitor: Monitor) -> None:
     training.check_finite()
-    training.method.after_epoch(epoch)
+    with torch.no_grad():
+        training.method.after_epoch(epoch)
     row: dict[str, float | None] = {"epoch": epoch + 1}
     row |= {name: float(total) / training.epoch_counts[name] for name, total in training.epoch_sums.items()}
     row["learning_rate"] = training.optimizer.param_groups[0]["lr"]

@@ -78,10 +78,17 @@ def encoder(tiny: EncoderSettings) -> Encoder:
 def make_method(tiny: EncoderSettings) -> Callable[..., Method]:
     """A method around a new tiny encoder, initialised as `pretrain` does it; settings by name."""
 
-    def make(method: type[Method], training_images: int = 1000, seed: int = 0, **settings: object) -> Method:
-        training_set = TrainingSet(images=training_images, channels=3, size=16, batch_size=16, steps=8)
+    def make(
+        method: type[Method],
+        training_images: int = 1000,
+        seed: int = 0,
+        channels: int = 3,
+        pixels: int = 16,
+        **settings: object,
+    ) -> Method:
+        training_set = TrainingSet(training_images, channels, pixels, batch_size=16, steps=8)
         with initialising(seed, "method"):
-            return method(new_encoder(tiny, 3, seed), method.settings_class(**settings), training_set)
+            return method(new_encoder(tiny, channels, seed), method.settings_class(**settings), training_set)
 
     return make
 
@@ -90,10 +97,12 @@ def make_method(tiny: EncoderSettings) -> Callable[..., Method]:
 def make_batch() -> Callable[..., Batch]:
     """A batch of random views; the same arguments give the same values."""
 
-    def make(size: int = 16, pixels: int = 16, step: int = 0) -> Batch:
+    def make(
+        size: int = 16, pixels: int = 16, step: int = 0, channels: int = 3, view_count: int = 2
+    ) -> Batch:
         draw = torch.Generator().manual_seed(step)
-        images = torch.randn(size, 3, pixels, pixels, generator=draw)
-        views = tuple(images + 0.3 * torch.randn(images.shape, generator=draw) for _ in range(2))
+        images = torch.randn(size, channels, pixels, pixels, generator=draw)
+        views = tuple(images + 0.3 * torch.randn(images.shape, generator=draw) for _ in range(view_count))
         return Batch(views, images, torch.Generator().manual_seed(1000 + step), step, step / 8)
 
     return make

@@ -4,7 +4,7 @@ from pydantic import Field
 from torch import nn
 
 from imssl.encoder import Encoder, Features
-from imssl.heads import barlow_projector
+from imssl.heads import batch_norm_mlp
 from imssl.losses import barlow_twins
 from imssl.method import Losses, TrainingSet
 from imssl.methods.moco import Moco, MocoSettings
@@ -39,7 +39,7 @@ class MocoBarlow(Moco):
     def __init__(self, encoder: Encoder, settings: MocoBarlowSettings, training_set: TrainingSet) -> None:
         super().__init__(encoder, settings, training_set)
         self.projectors = nn.ModuleList(
-            barlow_projector(width, settings.projection) for width in encoder.block_widths
+            batch_norm_mlp(width, *[settings.projection] * 3) for width in encoder.block_widths
         )
 
     def block_losses(self, query: Features, key: Features) -> Losses:

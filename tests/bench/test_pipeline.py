@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 import bench
 from bench.results import CELL_FILE, read_record
@@ -159,6 +161,26 @@ def test_the_second_run_runs_nothing(project):
     ran, output = project.repro()
     assert ran == set()
     assert "Data and pipelines are up to date." in output
+
+
+def test_the_table_tells_what_pretraining_saw_and_trained(project):
+    table = pd.read_csv(project.folder / "reports" / "results.csv")
+    costs = table[table["evaluation"] == "pretrain"].pivot(
+        index=["dataset", "method"], columns="metric", values="value"
+    )
+    heads = {"moco": 64 * 16 + 16 + 16 * 8 + 8}
+    heads["moco-barlow"] = heads["moco"] + sum(w * 16 + 4 * 16 + 2 * 16 * 16 for w in (8, 16, 32, 64))
+    for (dataset, method), cost in costs.iterrows():
+        if method == "random-init":
+            assert cost["images_seen"] == cost["trained_parameters"] == 0
+            continue
+        samples = pd.read_csv(project.folder / "data" / dataset / "samples.csv")
+        steps = 2 * ((samples["split"] == "train").sum() // 16)
+        assert cost["images_seen"] == 16 * steps
+        file = project.folder / "results" / dataset / method / "pretrain" / "seed-0" / "encoder.safetensors"
+        weights = {name: w for name, w in load_file(file).items() if not re.search("running|tracked", name)}
+        assert cost["trained_parameters"] == sum(w.size for w in weights.values()) + heads[method]
+    assert len(costs) == 2 * 3
 
 
 def test_dvc_shows_metrics_plots_and_what_changed(project):

@@ -148,3 +148,11 @@ def test_initial_weights_have_the_spread_of_he_et_al(name):
             assert (module.bias == 0).all()
             assert (module.running_mean == 0).all()
             assert (module.running_var == 1).all()
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "small"])
+@pytest.mark.parametrize("pixels", [16, 28, 33, 64])
+def test_the_stride_tells_the_size_of_the_last_map(stem, pixels):
+    encoder = new_encoder(EncoderSettings(name="resnet18", stem=stem, width=8), 1, seed=0).eval()
+    maps = encoder(torch.zeros(2, 1, pixels, pixels)).block(4)
+    assert maps.shape[-2:] == (math.ceil(pixels / encoder.stride),) * 2

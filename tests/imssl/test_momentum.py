@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 from lightly.models.utils import update_momentum
+from lightly.utils.scheduler import cosine_schedule
 
 from imssl.encoder import new_encoder
-from imssl.momentum import momentum_copy, momentum_update
+from imssl.momentum import cosine_momentum, momentum_copy, momentum_update
 
 
 def moved(encoder, seed):
@@ -61,3 +62,13 @@ def test_buffers_and_leader_are_left_alone(tiny):
     assert all(map(torch.equal, follower.buffers(), buffers))
     assert all(map(torch.equal, leader.parameters(), weights))
     assert not any(weight.requires_grad for weight in follower.parameters())
+
+
+def test_the_momentum_rises_to_one_along_a_cosine():
+    assert [cosine_momentum(0.99, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx(
+        [0.99, 0.995, 1.0]
+    )
+    # lightly reaches the end in the last of max_steps.
+    theirs = [cosine_schedule(step, 41, 0.9, 1.0) for step in range(41)]
+    assert [cosine_momentum(0.9, step / 40) for step in range(41)] == pytest.approx(theirs)
+    assert cosine_momentum(1.0, 0.3) == 1.0

@@ -1,11 +1,13 @@
-"""The schedule of the learning rate against tables and torch's own."""
+"""The schedule of the learning rate against tables and torch's own; SGD and groups of weights."""
 
 import math
+import re
 
 import pytest
 import torch
+from torch import nn
 
-from imssl.optimisation import learning_rate_factor
+from imssl.optimisation import learning_rate_factor, sgd, weight_groups
 from imssl.settings.pretraining import Optimisation
 
 
@@ -41,3 +43,31 @@ def test_warm_up_rises_linearly_and_meets_the_schedule(schedule):
 
 def test_constant_stays():
     assert {learning_rate_factor(optimisation("constant"), progress / 10) for progress in range(10)} == {1.0}
+
+
+def test_decay_is_for_kernels_and_matrices_only(encoder):
+    module = nn.ModuleDict({"encoder": encoder, "head": nn.Linear(64, 4)})
+    module["head"].bias.requires_grad_(False)
+    decayed, plain = weight_groups(module, 0.3)
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
+    names = {id(weight): name for name, weight in module.named_parameters()}
+    held = [{names[id(weight)] for weight in group["params"]} for group in (decayed, plain)]
+    assert held[0] == {
+        n for n in names.values() if re.search(r"conv\d\.weight|downsample\.0|head\.weight", n)
+    }
+    assert held[1] == set(names.values()) - held[0] - {"head.bias"}
+
+
+def test_sgd_is_what_the_protocol_sets_but_for_what_a_group_sets():
+    weight, other = nn.Parameter(torch.tensor([2.0])), nn.Parameter(torch.tensor([2.0]))
+    groups = [{"params": [weight]}, {"params": [other], "weight_decay": 0.5, "lr": 0.2}]
+    optimizer = sgd(groups, optimisation())
+    for _ in range(2):
+        weight.grad, other.grad = torch.tensor([1.0]), torch.tensor([1.0])
+        optimizer.step()
+    for value, rate, decay in ((weight, 0.1, 1e-4), (other, 0.2, 0.5)):
+        expected, velocity = 2.0, 0.0
+        for _ in range(2):
+            velocity = 0.9 * velocity + 1.0 + decay * expected
+            expected -= rate * velocity
+        assert value.item() == pytest.approx(expected, rel=1e-6)

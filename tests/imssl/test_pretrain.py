@@ -18,109 +18,31 @@ from imssl.methods.moco import Moco
 from imssl.methods.moco_barlow import MocoBarlow
 from imssl.methods.moco_mse import MocoMse
 from imssl.methods.random_init import RandomInit
-from imssl.pretrain import Recipe, Training, pretrain
+from imssl.pretrain import pretrain
 from imssl.seeds import torch_generator
 from imssl.settings.augmentation import Augmentation
-from imssl.settings.hardware import Hardware
-from imssl.settings.pretraining import Optimisation, PretrainSettings
 
 METHODS = [Moco, MocoMse, MocoBarlow]
-TIMES = ("images_per_second",)
 
 
 class Interrupted(Exception):
     """Stands for a kill."""
 
 
-def nothing(done, steps):
-    """Progress that nobody watches."""
+def small(method):
+    """Settings that fit the tiny data set."""
+    settings = {} if method is RandomInit else {"queue": 40, "dimension": 16, "hidden": 32}
+    return settings | ({"projection": 24} if method is MocoBarlow else {})
 
 
 @pytest.fixture
-def recipe(phantom):
-    def make(epochs=3, batch_size=24, precision="float32", seed=0):
-        optimisation = Optimisation(
-            learning_rate=0.05, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1
-        )
-        return Recipe(
-            # The weight gradient of a strided convolution on 1x1 maps is garbage in bfloat16 on the CPU
-            # (torch 2.15), and 16 pixels come to that in block 4.
-            prepared=phantom("histology", 24 if precision == "bfloat16" else 16),
-            settings=PretrainSettings(
-                epochs=epochs, batch_size=batch_size, optimisation=optimisation, monitor_every=2
-            ),
-            augmentation=Augmentation(),
-            hardware=Hardware(device="cpu", threads=1, precision=precision),
-            device=torch.device("cpu"),
-            seed=seed,
-        )
-
-    return make
-
-
-@pytest.fixture
-def run(tiny, tmp_path, monkeypatch):
+def run(pretrain_tiny):
     """Pretrain a new tiny encoder; returns what comes back and the state at the end."""
-    trainings = []
 
-    class Watched(Training):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            trainings.append(self)
-
-    monkeypatch.setattr(imssl.pretrain, "Training", Watched)
-
-    def go(recipe, method=Moco, on_progress=nothing, name="cell", identity="run", wrap=None):
-        settings = {} if method is RandomInit else {"queue": 40, "dimension": 16, "hidden": 32}
-        settings |= {"projection": 24} if method is MocoBarlow else {}
-
-        def build(encoder, training_set):
-            built = method(encoder, method.settings_class(**settings), training_set)
-            if wrap:
-                wrap(built)
-            return built
-
-        encoder = new_encoder(tiny, 3, recipe.seed)
-        pretrained = pretrain(encoder, build, recipe, tmp_path / f"{name}.checkpoint", identity, on_progress)
-        return pretrained, trainings[-1] if trainings else None
+    def go(recipe, method=Moco, **arguments):
+        return pretrain_tiny(recipe, method, small(method), **arguments)
 
     return go
-
-
-def assert_equal(one, other):
-    """Nested states, bit for bit."""
-    assert type(one) is type(other)
-    if isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype
-        assert torch.equal(one, other)
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            if key not in (*TIMES, "seconds"):
-                assert_equal(one[key], other[key])
-    elif isinstance(one, list):
-        assert len(one) == len(other)
-        for left, right in zip(one, other, strict=True):
-            assert_equal(left, right)
-    else:
-        assert one == other
-
-
-def resumed(run, recipe, method, interruptions):
-    """Run with a kill after each of these steps; also the steps that were taken."""
-    taken = []
-    for stop in [*interruptions, None]:
-
-        def watch(done, _steps, stop=stop):
-            taken.append(done)
-            if done == stop:
-                raise Interrupted
-
-        try:
-            return *run(recipe, method, watch, name="resumed"), taken
-        except Interrupted:
-            continue
-    raise AssertionError("the run did not end")
 
 
 @pytest.mark.parametrize(
@@ -133,40 +55,28 @@ def resumed(run, recipe, method, interruptions):
     ],
 )
 def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
-    run, recipe, monkeypatch, method, precision, interruptions
+    recipe, assert_resumes, method, precision, interruptions
 ):
-    monkeypatch.setattr(imssl.pretrain, "CHECKPOINT_SECONDS", 0.0)
-    settings = recipe(precision=precision)
-    whole, expected = run(settings, method)
-    again, actual, taken = resumed(run, settings, method, interruptions)
-    steps = expected.steps
-    assert steps >= 12
-    assert set(taken) == set(range(1, steps + 1))
-    assert len(taken) <= steps + 2 * len(interruptions)  # it did go on from the checkpoints
-    assert actual.seconds > 0
-    assert_equal(actual.state(), expected.state())
-    assert_equal(again.history, whole.history)
-    assert fingerprint(again.encoder) == fingerprint(whole.encoder)
-    assert (again.images_seen, again.trained_parameters) == (whole.images_seen, whole.trained_parameters)
+    assert_resumes(recipe(precision=precision), method, small(method), interruptions)
 
 
-def test_a_run_resumes_where_an_epoch_is_one_step(run, recipe, histology, monkeypatch):
+def test_a_run_resumes_where_an_epoch_is_one_step(run, recipe, killed, assert_equal, histology, monkeypatch):
     """A small data set in one batch must not lose its whole run either."""
     monkeypatch.setattr(imssl.pretrain, "CHECKPOINT_SECONDS", 0.0)
     settings = recipe(epochs=4, batch_size=len(histology.indices("train")))
     _, expected = run(settings)
-    _, actual, taken = resumed(run, settings, Moco, [3])
+    _, actual, taken = killed(settings, Moco, small(Moco), [3])
     assert_equal(actual.state(), expected.state())
     assert taken == [1, 2, 3, 3, 4]
 
 
-def test_the_same_seed_gives_the_same_run_and_another_does_not(run, recipe):
+def test_the_same_seed_gives_the_same_run_and_another_does_not(run, recipe, assert_equal):
     first, again, other = (run(recipe(epochs=1, seed=seed), name=str(i)) for i, seed in enumerate((5, 5, 6)))
     assert_equal(first[1].state(), again[1].state())
     assert fingerprint(first[0].encoder) != fingerprint(other[0].encoder)
 
 
-def test_a_torn_checkpoint_falls_back_to_the_one_before(run, recipe, tmp_path, monkeypatch):
+def test_a_torn_checkpoint_falls_back_to_the_one_before(run, recipe, assert_equal, tmp_path, monkeypatch):
     monkeypatch.setattr(imssl.pretrain, "CHECKPOINT_SECONDS", 0.0)
     settings = recipe()
     _, expected = run(settings)
@@ -257,7 +167,7 @@ def record_batches(batches):
     return wrap
 
 
-def test_every_method_sees_the_same_views(run, recipe):
+def test_every_method_sees_the_same_views(run, recipe, assert_equal):
     seen = {method: [] for method in METHODS}
     for method in METHODS:
         run(recipe(epochs=1), method, name=method.__name__, wrap=record_batches(seen[method]))
@@ -363,7 +273,7 @@ def test_a_queue_larger_than_the_data_is_refused_before_training(tiny, recipe, h
         return Moco(encoder, Moco.settings_class(queue=4096), training_set)
 
     with pytest.raises(UserError, match=f"queue = 4096 keys, but there are only {count} training images"):
-        pretrain(new_encoder(tiny, 3, 0), build, recipe(), tmp_path / "x", "run", nothing)
+        pretrain(new_encoder(tiny, 3, 0), build, recipe(), tmp_path / "x", "run", lambda *_: None)
 
 
 def test_random_init_leaves_the_encoder_as_it_was(run, recipe, tiny, tmp_path):

@@ -1,0 +1,94 @@
+"""Masked reconstruction: fill in what was cut out of an image (after SimMIM, Xie et al. 2022)."""
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from imssl.encoder import Encoder
+from imssl.errors import UserError
+from imssl.heads import upsampling_decoder
+from imssl.method import Batch, Losses, Method, MethodSettings, TrainingSet
+from imssl.optimisation import weight_groups
+from imssl.settings.augmentation import Augmentation
+from imssl.settings.pretraining import Optimisation
+
+
+class MaskedReconstructionSettings(MethodSettings):
+    """Hyper-parameters of masked reconstruction.
+
+    Attributes:
+        patch: side of a masked square, in pixels.
+        ratio: share of the squares that is masked; 0.6 in the paper.
+        hidden: channels of the decoder.
+        learning_rate: of AdamW, at its highest; the schedule is the protocol's.
+        weight_decay: of AdamW, on kernels only.
+    """
+
+    patch: int = Field(default=4, ge=1)
+    ratio: float = Field(default=0.6, gt=0, lt=1)
+    hidden: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+
+
+class MaskedReconstruction(Method):
+    """A small decoder on the last block's map gives back the pixels of the masked squares.
+
+    SimMIM replaces masked patches by a learnt token behind the patch embedding of a transformer, and decodes
+    with one linear layer. A ResNet has no such place: masked pixels are set to the mean colour, which is 0 in
+    normalised images (as in A2MIM, Li et al. 2023), and a few convolutions decode. Batch norm's running
+    statistics, which evaluation uses, are those of masked images; taking them from whole images after
+    training gave no better features.
+    """
+
+    settings_class = MaskedReconstructionSettings
+    settings: MaskedReconstructionSettings
+    view_count = 1
+
+    def __init__(
+        self, encoder: Encoder, settings: MaskedReconstructionSettings, training_set: TrainingSet
+    ) -> None:
+        super().__init__(encoder, settings, training_set)
+        if settings.patch >= training_set.size:
+            raise UserError(
+                f"patch = {settings.patch} pixels masks all or nothing of images of {training_set.size} "
+                f"pixels. Set it to {training_set.size // 2} or less."
+            )
+        self.decoder = upsampling_decoder(
+            encoder.width, settings.hidden, training_set.channels, encoder.stride
+        )
+
+    def augmented(
+        self, images: Tensor, augmentation: Augmentation, generator: torch.Generator
+    ) -> tuple[Tensor, ...]:
+        """One view, cropped, flipped and rotated only: colours are what is to be predicted."""
+        untouched = {"jitter_probability": 0.0, "grey_probability": 0.0, "blur_probability": 0.0}
+        return super().augmented(images, augmentation.model_copy(update=untouched), generator)
+
+    def losses(self, batch: Batch) -> Losses:
+        """Mean absolute error over the masked pixels (section 3.4)."""
+        (images,) = batch.views
+        mask = self.masks(images, batch.generator)
+        features = self.encoder(images.masked_fill(mask, 0))
+        height, width = images.shape[-2:]
+        decoded = self.decoder(features.block(4))[..., :height, :width].float()
+        error = (decoded - images).abs() * mask
+        return {"reconstruction": error.sum() / (mask.sum() * images.shape[1])}
+
+    def masks(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Which pixels each image loses: (B, 1, H, W), bool, the same number of squares for every image."""
+        count, _, height, width = images.shape
+        patch = self.settings.patch
+        rows, columns = math.ceil(height / patch), math.ceil(width / patch)
+        masked = min(max(1, round(self.settings.ratio * rows * columns)), rows * columns - 1)
+        places = torch.rand(count, rows * columns, generator=generator).argsort(dim=1)
+        squares = (places < masked).view(count, 1, rows, columns)
+        pixels = squares.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
+        return pixels[..., :height, :width].to(images.device)
+
+    def optimizer(self, optimisation: Optimisation) -> torch.optim.Optimizer:
+        """AdamW, with no weight decay on biases and norms, as in the paper."""
+        groups = weight_groups(self, self.settings.weight_decay)
+        return torch.optim.AdamW(groups, lr=self.settings.learning_rate)
