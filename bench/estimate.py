@@ -12,7 +12,6 @@ from bench.results import data_folder, read_record
 from bench.store import cell_folder
 from imssl.datasets.prepared import read_card
 from imssl.errors import UserError
-from imssl.monitor import LARGEST_BANK, MOST_QUERIES
 
 # Guesses for before anything is measured; only their ratios matter once the first cell is.
 FORWARD, FORWARD_AND_BACKWARD, FIXED = 1e-4, 3e-4, 0.2
@@ -140,6 +139,9 @@ class Estimate:
         }.get(cell.stage, lambda _: 0.0)(cell)
 
     def _pretraining(self, cell: Cell) -> float:
+        # Imported here: a stage that trains nothing must not load what trains.
+        from imssl.monitor import LARGEST_BANK, MOST_QUERIES
+
         images, settings = self._images[cell.dataset], self.protocol.pretrain
         watched = min(images["train"], LARGEST_BANK) + min(images["val"], MOST_QUERIES)
         monitor = self.costs.forward[cell.dataset] * watched
