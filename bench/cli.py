@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.commands import methods, trust
+from bench.commands import methods, speed, trust
 from imssl.errors import UserError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 profile_app = typer.Typer(no_args_is_help=True, help="List the profiles, or write params.yaml from one.")
 app.add_typer(profile_app, name="profile")
+app.command("perf")(speed.perf)
+app.command("plan")(speed.plan)
 
 
 @profile_app.command("list")

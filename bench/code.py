@@ -7,6 +7,7 @@ passes on is in a cell's key by value.
 """
 
 import ast
+import contextlib
 import hashlib
 import json
 from functools import cache
@@ -16,11 +17,17 @@ import bench
 import imssl
 from bench.protocol import Protocol
 from bench.registry import method_file
+from bench.results import STORE, write_json
 
 IMSSL = Path(imssl.__file__).parent
 STAGES = Path(bench.__file__).parent / "stages"
 
+# The imports of source files by their SHA-256: an edited file has another one, so nothing here is ever stale.
+KNOWN_IMPORTS = STORE / "imports.json"
+
 Fingerprint = dict[str, str]
+# Dots before the module, the module, and what is taken from it; an `import x` is (0, "x", []).
+Import = tuple[int, str, list[str]]
 
 
 def stage_fingerprint(stage: str) -> Fingerprint:
@@ -40,8 +47,8 @@ def reached_modules(content: bytes, place: Path) -> list[str]:
         content: of the file.
         place: where it lies or is to lie, for its relative imports.
     """
-    direct = [*_imported_modules(content, place), *_named_modules(content)]
-    files = {file for module in direct for file in _files_of(module)}
+    direct = [*_modules(_imports(content, place), place), *_named_modules(content)]
+    files = {file for module in direct for file in _files_of(module) if file in _sources()}
     reached = _fingerprint(*sorted(files)) if files else {}
     return sorted({*direct, *(name.removesuffix(".py").replace("/", ".") for name in reached)})
 
@@ -53,28 +60,69 @@ def digest(fingerprint: Fingerprint) -> str:
 
 @cache
 def _fingerprint(*entries: Path) -> Fingerprint:
+    sources, known = _sources(), _known_imports()
+    already_known = len(known)
     found: dict[Path, str] = {}
     waiting = list(entries)
     while waiting:
         file = waiting.pop()
         if file not in found:
-            content = file.read_bytes()
-            found[file] = hashlib.sha256(content).hexdigest()
-            modules = _imported_modules(content, file)
-            waiting.extend(imported for module in modules for imported in _files_of(module))
+            content, found[file] = sources[file]
+            if found[file] not in known:
+                known[found[file]] = _imports(content, file)
+            modules = _modules(known[found[file]], file)
+            waiting.extend(path for module in modules for path in _files_of(module) if path in sources)
+    if len(known) > already_known:
+        _keep_imports({sha: known[sha] for _, sha in sources.values() if sha in known})
     top = IMSSL.parent
     return {file.relative_to(top).as_posix(): sha for file, sha in sorted(found.items())}
 
 
 @cache
-def _imported_modules(content: bytes, importer: Path) -> list[str]:
-    modules = []
-    for node in ast.walk(ast.parse(content, str(importer))):
+def _sources() -> dict[Path, tuple[bytes, str]]:
+    """Content and SHA-256 of every file that a fingerprint can hold."""
+    contents = {file: file.read_bytes() for folder in (IMSSL, STAGES) for file in folder.rglob("*.py")}
+    return {file: (content, hashlib.sha256(content).hexdigest()) for file, content in contents.items()}
+
+
+@cache
+def _known_imports() -> dict[str, list[Import]]:
+    try:
+        known = json.loads(KNOWN_IMPORTS.read_text(encoding="utf-8"))
+        return {
+            str(sha): [
+                (int(dots), str(module), [str(name) for name in names]) for dots, module, names in found
+            ]
+            for sha, found in known.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _keep_imports(known: dict[str, list[Import]]) -> None:
+    # Where nothing can be written, the files are parsed again the next time.
+    with contextlib.suppress(OSError):
+        write_json(KNOWN_IMPORTS, known)
+
+
+def _imports(content: bytes, file: Path) -> list[Import]:
+    """The imports of a source file, also those inside functions."""
+    found: list[Import] = []
+    for node in ast.walk(ast.parse(content, str(file))):
         if isinstance(node, ast.Import):
-            modules += [alias.name for alias in node.names]
+            found += [(0, alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, importer)
-            modules += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            found.append((node.level, node.module or "", [alias.name for alias in node.names]))
+    return found
+
+
+def _modules(imports: list[Import], importer: Path) -> list[str]:
+    """Names of all modules that the imports of a file may mean, relative ones made absolute."""
+    modules = []
+    for dots, module, names in imports:
+        above = importer.relative_to(IMSSL.parent).parts[:-dots] if dots else ()
+        base = ".".join([*above, *([module] if module else [])])
+        modules += [base, *(f"{base}.{name}" for name in names)]
     return modules
 
 
@@ -90,18 +138,11 @@ def _named_modules(content: bytes) -> list[str]:
     ]
 
 
-def _absolute(node: ast.ImportFrom, importer: Path) -> str:
-    """The module that a ``from ... import`` names, relative or not."""
-    named = [node.module] if node.module else []
-    above = importer.relative_to(IMSSL.parent).parts[: -node.level] if node.level else ()
-    return ".".join([*above, *named])
-
-
 def _files_of(module: str) -> list[Path]:
+    """The files that importing a module would run if they exist."""
     parts = module.split(".")
     if parts[0] != IMSSL.name:
         return []
     # Importing a.b.c runs a/__init__.py and a/b/__init__.py as well.
     candidates = [IMSSL.parent.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
-    candidates.append(IMSSL.parent.joinpath(*parts).with_suffix(".py"))
-    return [file for file in candidates if file.is_file()]
+    return [*candidates, IMSSL.parent.joinpath(*parts).with_suffix(".py")]

@@ -10,6 +10,7 @@ its child with it.
 
 import contextlib
 import fcntl
+import gc
 import hashlib
 import importlib
 import json
@@ -25,21 +26,35 @@ from pathlib import Path
 
 IDLE_SECONDS = 60.0
 START_SECONDS = 120.0
+# Some of these are modules that their package imports late, when it is used for the first time.
 HEAVY = (
     "torch",
     "torchvision.models.resnet",
     "sklearn.metrics",
     "scipy.stats",
     "scipy.optimize",
-    "pandas",
-    "pydantic",
-    "ruamel.yaml",
+    "pandas.core.methods.to_dict",
+    "pandas.io.formats.csvs",
+    "pydantic.functional_validators",
+    "pydantic.json_schema",
+    "pydantic.main",
+    "pydantic.types",
+    "pydantic.plugin._loader",
+    "pydantic.plugin._schema_validator",
+    "ruamel.yaml.mergevalue",
     "rich.progress",
     "dvclive",
+    "dvc.data_cloud",
+    "dvc.repo.experiments",
+    "dvc.repo.metrics.show",
+    "dvc.repo.plots",
+    "dvc.scm",
     "safetensors.torch",
     "PIL.Image",
     "jinja2",
     "altair",
+    "narwhals._interchange.dataframe",
+    "vl_convert",
 )
 # Libraries read these when they are imported, so a server serves only clients that agree on them.
 READ_AT_IMPORT = (
@@ -154,7 +169,12 @@ def _start(address: Path) -> socket.socket | None:
 def serve(address: Path, idle_seconds: float = IDLE_SECONDS) -> None:
     """Import the heavy libraries, then fork a child per request until nothing has come for a while."""
     for module in HEAVY:
-        importlib.import_module(module)
+        # Another version of a library may have no such module; then the stages import what it has.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    # A collection in a child would visit, and so copy, all that these libraries have made.
+    gc.collect()
+    gc.freeze()
     address.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(address))

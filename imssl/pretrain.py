@@ -217,7 +217,7 @@ def _train(
         order = torch.randperm(len(images), generator=torch_generator(recipe.seed, "order", epoch))
         for first in range(training.step % steps_per_epoch * size, steps_per_epoch * size, size):
             taken = images.take(order[first : first + size])
-            training.take_step(_batch(training, taken, recipe), recipe.hardware.precision)
+            training.take_step(batch_of(training, taken, recipe), recipe.hardware.precision)
             # Counted here and not from the batch, which a method's own augmentation may widen.
             training.images_seen += len(taken)
             now = time.perf_counter()
@@ -235,7 +235,8 @@ def _train(
             last_saved = now
 
 
-def _batch(training: Training, images: Tensor, recipe: Recipe) -> Batch:
+def batch_of(training: Training, images: Tensor, recipe: Recipe) -> Batch:
+    """What the next step of a run sees of some images (B, C, H, W), uint8, on the device."""
     generator = torch_generator(recipe.seed, "step", training.step)
     views = training.method.augmented(images, recipe.augmentation, generator)
     return Batch(

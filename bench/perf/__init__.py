@@ -1,1 +1,1 @@
-"""Measurements of the suite itself; run by hand, never by the tests."""
+"""Measurements of the suite on the user's machine: ``bench perf``; run by hand, never by the tests."""

@@ -25,14 +25,15 @@ def main(
     if not Path("dvc.yaml").is_file():
         raise UserError("run this in the project's folder")
     with tempfile.TemporaryDirectory() as folder:
-        stages = _trivial_project(Path(folder), methods, datasets)
-        full, no_op = (_repro_seconds(folder) for _ in range(2))
+        stages = trivial_project(Path(folder), methods, datasets)
+        full, no_op = (repro_seconds(folder) for _ in range(2))
     print(
         f"{methods} methods x {datasets} data sets, {stages} stages: full {full:.1f} s, no-op {no_op:.1f} s"
     )
 
 
-def _trivial_project(folder: Path, methods: int, datasets: int) -> int:
+def trivial_project(folder: Path, methods: int, datasets: int) -> int:
+    """Write this project's pipeline with trivial commands into a folder; the number of its stages."""
     yaml = YAML()
     pipeline = yaml.load(Path("dvc.yaml").read_text(encoding="utf-8"))
     params = yaml.load(PARAMS.read_text(encoding="utf-8"))
@@ -65,7 +66,8 @@ def _trivial_project(folder: Path, methods: int, datasets: int) -> int:
     return 2 + datasets + per_pair * datasets * methods
 
 
-def _repro_seconds(folder: str) -> float:
+def repro_seconds(folder: str) -> float:
+    """Seconds of one ``dvc repro`` in a folder."""
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=folder, check=True)
     return time.monotonic() - started

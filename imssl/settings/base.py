@@ -10,4 +10,5 @@ class Settings(BaseModel):
     misspelt key is refused everywhere instead of being silently ignored.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Most are only ever validated as part of a larger model, so a validator of their own can wait.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)

@@ -1,3 +1,4 @@
+import ast
 import json
 import shutil
 import subprocess
@@ -26,9 +27,15 @@ def copied(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(code, "IMSSL", tmp_path / "imssl")
     monkeypatch.setattr(code, "STAGES", tmp_path / "bench" / "stages")
     monkeypatch.setattr(registry, "METHODS_FOLDER", tmp_path / "imssl" / "methods")
-    code._fingerprint.cache_clear()
+    forget()
     yield tmp_path
-    code._fingerprint.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    """Look at the source anew, as the next process would."""
+    for remembered in (code._fingerprint, code._sources, code._known_imports):
+        remembered.cache_clear()
 
 
 @pytest.fixture
@@ -37,7 +44,7 @@ def protocol(edited) -> Protocol:
 
 
 def fingerprints(protocol: Protocol) -> dict[str, str]:
-    code._fingerprint.cache_clear()
+    forget()
     stages = {f"stage-{stage}": code.digest(stage_fingerprint(stage)) for stage in STAGES}
     return stages | {f"method-{m}": code.digest(method_fingerprint(m, protocol)) for m in METHODS}
 
@@ -113,6 +120,40 @@ def test_a_fingerprint_does_not_depend_on_where_the_source_lies(copied, protocol
         check=True,
     ).stdout
     assert json.loads(elsewhere) == {name: sha for name, sha in here.items() if name.startswith("stage-")}
+
+
+def test_files_that_have_not_changed_are_not_parsed_again(copied, protocol, monkeypatch):
+    before = fingerprints(protocol)
+    parsed = []
+    parse = ast.parse
+    monkeypatch.setattr(code.ast, "parse", lambda content, file: parsed.append(file) or parse(content, file))
+    assert fingerprints(protocol) == before
+    assert parsed == []
+    edited = copied / "imssl" / "queue.py"
+    edited.write_text(edited.read_text() + "\nfrom imssl import extra\n")
+    (copied / "imssl" / "extra.py").write_text("")
+    assert "imssl/extra.py" in method_fingerprint_now("moco", protocol)
+    assert parsed == [str(edited), str(copied / "imssl" / "extra.py")]
+
+
+def method_fingerprint_now(method: str, protocol: Protocol) -> dict[str, str]:
+    forget()
+    return method_fingerprint(method, protocol)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', '{"x": [[1]]}', "\0"])
+def test_a_damaged_note_of_imports_is_no_harm(copied, protocol, content):
+    before = fingerprints(protocol)
+    code.KNOWN_IMPORTS.write_text(content)
+    assert fingerprints(protocol) == before
+    assert len(code.KNOWN_IMPORTS.read_text()) > 1000
+
+
+def test_a_method_that_cannot_be_parsed_stops_no_other(copied, protocol):
+    (copied / "imssl" / "methods" / "moco_mse.py").write_text("class (")
+    assert "imssl/methods/moco.py" in method_fingerprint_now("moco", protocol)
+    with pytest.raises(SyntaxError):
+        method_fingerprint_now("moco-mse", protocol)
 
 
 def test_fine_tuning_does_not_depend_on_any_method():

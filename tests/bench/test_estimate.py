@@ -5,7 +5,7 @@ import pytest
 
 from bench import store
 from bench.cells import Cell, Keys, all_cells
-from bench.estimate import SECONDS_PER_UNIT, Estimate
+from bench.estimate import FIXED, Estimate
 from bench.protocol import Protocol, read_protocol
 from bench.provenance import provenance
 
@@ -73,4 +73,4 @@ def test_a_damaged_record_is_no_measurement(prepared_project):
     (store.cell_folder(cell, Keys(protocol).key(cell)) / "cell.json").write_text("{")
     estimate = Estimate(protocol, Keys(protocol))
     assert not estimate.is_done(cell)
-    assert estimate.seconds(cell) == pytest.approx(2000 * SECONDS_PER_UNIT)
+    assert estimate.seconds(cell) == pytest.approx(FIXED)

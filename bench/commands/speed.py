@@ -1,0 +1,127 @@
+"""``bench perf`` and ``bench plan``: how fast this machine is, and how long a run will take."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def perf(
+    against: Annotated[
+        Literal["lightly"] | None,
+        typer.Option(help="Also measure lightly's MoCo v2 (install it: pip install 'imssl-bench\\[perf]')."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Under two minutes: fewer repetitions, only the smallest images.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One group: pretraining, augmentation, finetuning, probes, analyses, costs; or memory, "
+            "which is measured only when it is asked for (minutes, 6 GB of disk)."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of torch; by default one per core.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write the table as Markdown to this file.")
+    ] = None,
+) -> None:
+    """Measure the suite on this machine, and print a table.
+
+    Each figure is a median with its quartiles. What is compared runs in turns, round by round, so that the
+    ratios hold on a machine that does other things too; the figures themselves need a quiet one. Device and
+    precision are those of params.yaml.
+    """
+    from bench.perf import suite, table
+    from bench.perf.measure import FULL, QUICK
+    from bench.protocol import read_protocol
+    from bench.results import write_text
+
+    protocol = read_protocol()
+    threads = threads or suite.cores()
+    errors = Console(stderr=True)
+    machine = suite.machine(protocol.hardware, threads)
+    with errors.status("measuring") as status:
+        groups = tuple(only or suite.GROUPS)
+        measured = suite.measure(
+            QUICK if quick else FULL,
+            protocol,
+            threads,
+            against,
+            groups,
+            lambda group: status.update(f"measuring: {group}"),
+        )
+        rows = []
+        for row in measured:
+            rows.append(row)
+            errors.print(f"{row.group}: {row.name}: {table.summary(row)}", style="dim", highlight=False)
+    title = f"{machine['device']}, {machine['precision']}, torch {machine['torch']}"
+    if markdown is not None:
+        write_text(markdown, f"{title}\n\n{table.as_markdown(rows)}\n")
+    if as_json:
+        typer.echo(json.dumps(table.as_json(rows, machine), indent=1))
+    else:
+        console = Console()
+        console.print(table.as_table(rows, title), width=max(console.width, 150))
+
+
+def plan(
+    seconds: Annotated[
+        float, typer.Option(min=1.0, max=600.0, help="How long to measure this machine before predicting.")
+    ] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+) -> None:
+    """Predict what [bold]dvc repro[/] would run for params.yaml: cells, time and disk.
+
+    Finished cells are not counted, and what they took corrects the prediction for the missing ones.
+    """
+    import os
+
+    from bench.cells import Keys
+    from bench.estimate import Estimate
+    from bench.perf.calibration import calibrate
+    from bench.plan import plan as plan_of
+    from bench.protocol import read_protocol
+    from bench.workers import worker_count
+    from imssl.device import select_device
+
+    protocol = read_protocol()
+    keys = Keys(protocol)
+    costs = None
+    if Estimate(protocol, keys).seconds_left:
+        with Console(stderr=True).status(f"measuring this machine for about {seconds:.0f} s"):
+            costs = calibrate(protocol, seconds)
+    on_gpu = select_device(protocol.hardware).type == "cuda"
+    workers = 1 if on_gpu else worker_count(protocol.hardware.threads, os.cpu_count() or 1)
+    planned = plan_of(protocol, Estimate(protocol, keys, costs), workers)
+    if as_json:
+        typer.echo(json.dumps(asdict(planned) | {"workers": workers}, indent=1))
+        return
+    table = Table("stage", "cells", "finished", "to run", "time, one after another", box=None, pad_edge=False)
+    for stage in planned.stages:
+        finished = str(stage.cells - stage.missing)
+        table.add_row(stage.stage, str(stage.cells), finished, str(stage.missing), _duration(stage.seconds))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"\nabout [bold]{_duration(planned.seconds)}[/] with {workers} cells side by side, of which "
+        f"{_duration(planned.overhead)} are starts, DVC and the report; "
+        f"{planned.bytes / 2**20:,.0f} MiB of disk"
+    )
+    if planned.unprepared:
+        console.print(f"not counted: preparing {', '.join(planned.unprepared)}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

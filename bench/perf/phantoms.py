@@ -1,0 +1,30 @@
+"""Phantom data sets to measure on."""
+
+from pathlib import Path
+
+from imssl.datasets.phantom import Kind, source
+from imssl.datasets.prepare import prepare
+from imssl.datasets.prepared import Prepared, read_prepared
+
+
+def phantom_set(kind: Kind, patients: int, size: int, folder: Path) -> Prepared:
+    """A prepared phantom data set of some patients, made where it is not there yet.
+
+    Args:
+        kind: what the images resemble; chest is grey, the others are in colour.
+        patients: about four images each.
+        size: side of the images, in pixels.
+        folder: under which it is kept.
+    """
+    target = folder / f"{kind}-{patients}-{size}"
+    if not target.exists():
+        prepare(
+            source(kind, patients, size, seed=0),
+            name=target.name,
+            size=size,
+            channels=1 if kind == "chest" else 3,
+            split_seed=0,
+            on_bad_image="error",
+            folder=target,
+        )
+    return read_prepared(target)

@@ -1,0 +1,123 @@
+"""What a ``dvc repro`` of the current protocol would run: cells, time and disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bench.cells import CELL_STAGES, Cell, cells_of
+from bench.estimate import Estimate, image_counts
+from bench.protocol import Protocol
+from bench.results import data_folder
+from imssl.datasets.prepared import CARD_FILE
+from imssl.encoder import Encoder
+
+# A stage beside its cells, measured on two cores: DVC's own work, which grows with the number of stages as it
+# writes all of dvc.lock after each, and the start of the process. See `bench perf --only costs`.
+START_SECONDS, DVC_SECONDS, DVC_SECONDS_PER_STAGE = 0.25, 0.08, 0.002
+# Starting the first process, reading the pipeline, writing the report.
+ONCE_SECONDS = 12.0
+# Bytes of a sample's row in a results file; copies of a file: store, results, DVC's cache.
+ROW_BYTES, COPIES = 60, 3
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The cells of one kind of stage.
+
+    Attributes:
+        stage: of the pipeline.
+        cells: in all.
+        missing: that are still to be computed.
+        seconds: of the missing ones, one after another.
+    """
+
+    stage: str
+    cells: int
+    missing: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has not happened yet.
+
+    Attributes:
+        stages: by kind.
+        unprepared: data sets that have to be prepared first; their time is not in the plan.
+        seconds: from start to end, on all workers, starts and DVC included.
+        overhead: the part of it that computes no cell.
+        bytes: that the missing cells and data sets will take on disk.
+    """
+
+    stages: list[StagePlan]
+    unprepared: list[str]
+    seconds: float
+    overhead: float
+    bytes: int
+
+
+def plan(protocol: Protocol, estimate: Estimate, workers: int) -> Plan:
+    """Sum up an estimate.
+
+    Args:
+        protocol: whose cells.
+        estimate: of their seconds.
+        workers: cells that run side by side.
+    """
+    stages, computing, running = [], 0.0, 0
+    for stage in CELL_STAGES:
+        cells = [cell for cell in estimate.cells if cell.stage == stage]
+        missing = [cell for cell in cells if not estimate.is_done(cell)]
+        seconds = sum(map(estimate.seconds, missing))
+        stages.append(StagePlan(stage, len(cells), len(missing), seconds))
+        for dataset in protocol.datasets:
+            for method in protocol.methods:
+                left = [c for c in cells_of(stage, dataset, method, protocol) if not estimate.is_done(c)]
+                running += bool(left)
+                computing += longest_worker([estimate.seconds(cell) for cell in left], workers)
+    unprepared = [d for d in protocol.datasets if not (data_folder(d) / CARD_FILE).is_file()]
+    running += len(unprepared)
+    in_file = len(CELL_STAGES) * len(protocol.datasets) * len(protocol.methods) + len(protocol.datasets) + 2
+    overhead = running * (START_SECONDS + DVC_SECONDS + DVC_SECONDS_PER_STAGE * in_file)
+    overhead += ONCE_SECONDS if running else 0.0
+    return Plan(stages, unprepared, computing + overhead, overhead, _bytes(protocol, estimate, unprepared))
+
+
+def longest_worker(seconds: Sequence[float], workers: int) -> float:
+    """Seconds until all jobs are done, each taken in order by the first worker that is free."""
+    free = [0.0] * workers
+    for job in seconds:
+        first = free.index(min(free))
+        free[first] += job
+    return max(free)
+
+
+def _bytes(protocol: Protocol, estimate: Estimate, unprepared: Sequence[str]) -> int:
+    images = {dataset: image_counts(dataset, protocol) for dataset in protocol.datasets}
+    pixels = sum(
+        sum(images[dataset].values())
+        * protocol.datasets[dataset].size ** 2
+        * protocol.datasets[dataset].channels
+        for dataset in unprepared
+    )
+    with torch.device("meta"):
+        encoder = Encoder(protocol.encoder, 3)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in encoder.state_dict().values())
+    features = 2 * 4 * sum(encoder.block_widths)
+    missing = [cell for cell in estimate.cells if not estimate.is_done(cell)]
+    # A prepared set lies in data/ and in DVC's cache.
+    return 2 * pixels + COPIES * sum(
+        _cell_bytes(cell, images[cell.dataset], weights, features * protocol.reuse.samples)
+        for cell in missing
+    )
+
+
+def _cell_bytes(cell: Cell, images: dict[str, int], weights: int, features: int) -> int:
+    """Bytes of one cell's files."""
+    rows = ROW_BYTES * (images["val"] + images["test"])
+    if cell.stage == "pretrain":
+        return weights
+    if cell.stage == "finetune":
+        return rows + (features if cell.mode == "full" else 0)
+    return 4 * ROW_BYTES * images["test"] if cell.stage == "probe" else 2**13

@@ -1,0 +1,64 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from bench.perf.measure import Row, Spread, interleaved, per_second, spread, times_faster
+from bench.perf.table import as_json, as_markdown, as_table
+
+
+def test_spread_is_the_median_and_the_quartiles():
+    assert spread([4.0, 1.0, 3.0, 2.0, 5.0]) == Spread(median=3.0, low=2.0, high=4.0, count=5)
+    assert spread([7.0]) == Spread(7.0, 7.0, 7.0, 1)
+
+
+def test_ratios_are_taken_round_by_round():
+    # The machine is ten times slower in the second round, for both: the ratio does not see it.
+    seconds = {"ours": [1.0, 10.0, 2.0], "theirs": [3.0, 30.0, 6.0]}
+    assert times_faster(seconds, "ours", "theirs") == Spread(3.0, 3.0, 3.0, 3)
+    assert per_second(seconds["ours"], 20).median == 10
+
+
+def test_calls_take_turns_and_the_first_of_each_is_not_counted():
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in ("a", "b", "c")}
+    seconds = interleaved(calls, 3)
+    assert "".join(order) == "abc" + "abc" + "cba" + "abc"
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3, "c": 3}
+    assert all(time >= 0 for times in seconds.values() for time in times)
+
+
+@pytest.mark.parametrize(
+    ("value", "ratio", "targets", "met"),
+    [
+        (5.0, None, {}, None),
+        (None, None, {"at_most": 8.0}, None),
+        (5.0, None, {"at_most": 8.0}, True),
+        (9.0, None, {"at_most": 8.0}, False),
+        (0.84, None, {"at_least": 0.83}, True),
+        (100.0, 1.3, {"at_least": 1.4}, False),
+        (0.1, 1.4, {"at_least": 1.4}, True),
+    ],
+)
+def test_a_target_judges_the_ratio_where_there_is_one(value, ratio, targets, met):
+    row = Row("group", "name", "s", value and spread([value]), ratio=ratio and spread([ratio]), **targets)
+    assert row.met is met
+
+
+def test_the_table_says_everything_in_every_form():
+    rows = [
+        Row("CKA", "large", "s", spread([4.0, 6.0, 5.0]), at_most=4.5),
+        Row("pretraining", "moco", "images/s", spread([1234.5]), "lightly", spread([1.5]), at_least=1.4),
+        Row("pretraining", "ResNet-50", "images/s", None, note="left out: too slow"),
+    ]
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(as_table(rows, "a machine"))
+    shown, markdown = console.export_text(), as_markdown(rows)
+    for text in (shown, markdown):
+        for part in ("5 (4.5 to 5.5) s", "not met", "1.5", "lightly", "1,234 images/s", "left out: too slow"):
+            assert part in text, part
+    assert markdown.count("\n") == 4
+    content = json.loads(json.dumps(as_json(rows, {"cores": 2})))
+    assert [row["met"] for row in content["rows"]] == [False, True, None]
+    assert content["rows"][0]["value"] == {"median": 5.0, "low": 4.5, "high": 5.5, "count": 3}
