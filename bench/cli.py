@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.commands import methods
 from imssl.errors import UserError
 
 app = typer.Typer(
@@ -105,6 +106,14 @@ def report(
     typer.echo(f"leaderboard: {file}")
     if open_it:
         typer.launch(str(file))
+
+
+app.command("new-method")(methods.new_method)
+app.command("check-method")(methods.check_method)
+app.command("add-method")(methods.add_method)
+app.command("methods")(methods.list_methods)
+app.command("update-method")(methods.update_method)
+app.command("remove-method")(methods.remove_method)
 
 
 def main() -> None:

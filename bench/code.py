@@ -33,6 +33,19 @@ def method_fingerprint(method: str, protocol: Protocol) -> Fingerprint:
     return _fingerprint(method_file(method, protocol), IMSSL / "methods" / "__init__.py")
 
 
+def reached_modules(content: bytes, place: Path) -> list[str]:
+    """Modules that a method file imports, and those of imssl that these import in turn, by dotted name.
+
+    Args:
+        content: of the file.
+        place: where it lies or is to lie, for its relative imports.
+    """
+    direct = [*_imported_modules(content, place), *_named_modules(content)]
+    files = {file for module in direct for file in _files_of(module)}
+    reached = _fingerprint(*sorted(files)) if files else {}
+    return sorted({*direct, *(name.removesuffix(".py").replace("/", ".") for name in reached)})
+
+
 def digest(fingerprint: Fingerprint) -> str:
     """One SHA-256 over a fingerprint."""
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
@@ -63,6 +76,18 @@ def _imported_modules(content: bytes, importer: Path) -> list[str]:
             base = _absolute(node, importer)
             modules += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return modules
+
+
+def _named_modules(content: bytes) -> list[str]:
+    """Modules that are imported by a call with their name: ``import_module("imssl.queue")``."""
+    return [
+        str(node.args[0].value)
+        for node in ast.walk(ast.parse(content))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    ]
 
 
 def _absolute(node: ast.ImportFrom, importer: Path) -> str:

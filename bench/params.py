@@ -27,18 +27,35 @@ def read_params(path: Path = PARAMS) -> CommentedMap:
         UserError: the file is missing or is not a YAML mapping.
     """
     try:
-        content = YAML().load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(
             f"{path} not found. Run this in the project's folder, or write it with: bench profile use demo"
         ) from None
-    except MarkedYAMLError as error:
-        where = f"{path}, line {error.problem_mark.line + 1}" if error.problem_mark else str(path)
-        raise UserError(f"{where}: not YAML: {error.problem}.") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UserError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8.") from None
-    except (YAMLError, OSError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    return parse_params(text, path)
+
+
+def parse_params(text: str, path: Path = PARAMS) -> CommentedMap:
+    """The text of params.yaml, comments included.
+
+    Args:
+        text: of the file.
+        path: its name, for the reader.
+
+    Raises:
+        UserError: it is not a YAML mapping.
+    """
+    try:
+        content = YAML().load(text)
+    except MarkedYAMLError as error:
+        where = f"{path}, line {error.problem_mark.line + 1}" if error.problem_mark else str(path)
+        raise UserError(f"{where}: not YAML: {error.problem}.") from None
+    except YAMLError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(content, CommentedMap):
         found = {type(None): "nothing", CommentedSeq: "a list"}.get(type(content), "a single value")
@@ -57,12 +74,16 @@ def explain(error: ValidationError, content: dict[str, Any], file: str, prefix: 
         prefix: keys that lead to the part.
     """
     lines = []
-    for problem in error.errors():
-        place, message = _place_and_message(problem, content, prefix)
+    for place, message in problems(error, content, prefix):
         line, key = _line(content, place), ".".join(str(part) for part in place)
         where = f"{file}, line {line}" if line else file
         lines.append(f"{where}: {key + ' ' if key else ''}{message}.")
     return "\n".join(lines)
+
+
+def problems(error: ValidationError, content: dict[str, Any], prefix: Place = ()) -> list[tuple[Place, str]]:
+    """The keys that lead to each refused value, and what is wrong with it."""
+    return [_place_and_message(problem, content, prefix) for problem in error.errors()]
 
 
 def line_of(place: Place) -> str:

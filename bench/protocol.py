@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from bench.params import ID_PATTERN, PARAMS, explain, read_params
+from bench.params import ID_PATTERN, PARAMS, explain, parse_params, read_params
 from imssl.errors import UserError
 from imssl.settings.analyses import ReuseSettings
 from imssl.settings.augmentation import Augmentation
@@ -115,7 +115,19 @@ def read_protocol(path: Path = PARAMS) -> Protocol:
         UserError: the file is missing, is not YAML, or holds a value that is not allowed; the message names
             line, key, value and what is allowed.
     """
-    content = read_params(path)
+    return _checked(read_params(path), path)
+
+
+def protocol_of(text: str) -> Protocol:
+    """Check the text of a params.yaml that may not be written yet.
+
+    Raises:
+        UserError: as :func:`read_protocol`.
+    """
+    return _checked(parse_params(text), PARAMS)
+
+
+def _checked(content: dict[str, Any], path: Path) -> Protocol:
     try:
         return Protocol.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:

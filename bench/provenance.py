@@ -24,13 +24,14 @@ def provenance(started: datetime, seconds: float, device: str, command: str) -> 
         clean=None if commit is None else changes == "",
         device=device,
         python=platform.python_version(),
-        packages=_packages(),
+        packages=package_versions(),
         command=command,
     )
 
 
 @cache
-def _packages() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of the libraries that can move a number, by name."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -1,16 +1,18 @@
 """Methods by id: the file, the class in it, and its typed hyper-parameters."""
 
+import hashlib
 import importlib
 import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 import imssl
+from bench.check_records import read_check_record
 from bench.params import PARAMS, explain, line_of, read_params
 from bench.protocol import Protocol, values
 from imssl.errors import UserError
@@ -22,6 +24,10 @@ METHODS_FOLDER = Path(imssl.__file__).parent / "methods"
 
 # In params.yaml, beside the hyper-parameters: which file a method is in, where it is not named after its id.
 FILE_KEY = "file"
+
+# The rows that the paper's comparison is about, and the files that show what the contract allows.
+BUILT_IN = ("random_init.py", "moco.py", "moco_mse.py", "moco_barlow.py")
+EXAMPLES = ("simclr.py", "byol.py", "simsiam.py", "vicreg.py", "masked_reconstruction.py")
 
 
 @dataclass(frozen=True)
@@ -104,3 +110,34 @@ def check_methods(protocol: Protocol) -> dict[str, dict[str, Any]]:
         UserError: as :func:`load_method`.
     """
     return {method: values(load_method(method, protocol).settings) for method in protocol.methods}
+
+
+@dataclass(frozen=True)
+class CheckState:
+    """Whether a method's file has passed the checks of bench.conformance.
+
+    Attributes:
+        state: ``built-in`` files are covered by the suite's own tests; ``changed`` since they passed.
+        sentence: for the reader.
+    """
+
+    state: Literal["built-in", "passed", "skipped", "changed"]
+    sentence: str
+
+
+def check_state(method: str, protocol: Protocol) -> CheckState:
+    """What is known of the checks of a method.
+
+    Raises:
+        UserError: it has no file, or the record of its checks is damaged.
+    """
+    file = method_file(method, protocol)
+    if file.name in BUILT_IN:
+        return CheckState("built-in", f"{method} is part of the suite, whose tests cover it.")
+    record = read_check_record(file.name)
+    mend = f"Check it with: bench update-method {method} imssl/methods/{file.name}"
+    if record is None:
+        return CheckState("skipped", f"{method}: the checks of its file were skipped. {mend}")
+    if record.sha256 != hashlib.sha256(file.read_bytes()).hexdigest():
+        return CheckState("changed", f"{method}: its file has changed since it passed the checks. {mend}")
+    return CheckState("passed", f"{method} passed the checks on {record.checked[:10]}.")

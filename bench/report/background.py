@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.protocol import Protocol, values
-from bench.registry import load_method
+from bench.registry import check_state, load_method
 from bench.report.layout import Column, Entry, Row, Table, listed, number, percent
 from bench.report.read import Results
 from bench.report.tidy import evaluation_of
@@ -68,7 +68,7 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
             "One seed only: differences between methods may be differences between runs. "
             "List more seeds in params.yaml."
         )
-    found += _mixed(results) + _unclean(results)
+    found += unchecked(protocol) + _mixed(results) + _unclean(results) + _unequal_images(results)
     for dataset, group in undefined_classes(results.table).groupby("dataset", sort=False):
         names = listed([f"“{name}”" for name in group["class"]])
         found.append(
@@ -82,8 +82,11 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
 
 
 def check_sentence(method: str, protocol: Protocol) -> str:
-    """Whether the method's file has passed the suite's checks; empty where that needs no words."""
-    return ""
+    """Whether the method's file has passed the suite's checks."""
+    try:
+        return check_state(method, protocol).sentence
+    except UserError as error:
+        return str(error)
 
 
 def holes(results: Results) -> list[Hole]:
@@ -147,6 +150,33 @@ def provenance_table(results: Results) -> Table:
     columns = (Column("cells"), *(Column(head, numeric=False) for head in heads))
     note = "The record of each cell is its cell.json."
     return Table("provenance", "Provenance of the cells", "Commit", columns, rows, note)
+
+
+def unchecked(protocol: Protocol) -> list[str]:
+    """Methods that nobody knows to keep the contract."""
+    found = []
+    for method in protocol.methods:
+        try:
+            checked = check_state(method, protocol)
+        except UserError as error:
+            found.append(str(error))
+        else:
+            if checked.state in ("skipped", "changed"):
+                found.append(checked.sentence)
+    return found
+
+
+def _unequal_images(results: Results) -> list[str]:
+    """Data sets on which the methods that pretrain have not seen equally many images."""
+    table = results.table
+    seen = table[(table["metric"] == "images_seen") & (table["value"] > 0)]
+    found = []
+    for dataset, rows in seen.groupby("dataset", sort=False):
+        counts = rows.groupby("method", sort=False)["value"].mean()
+        if counts.nunique() > 1:
+            each = [f"{method} {number(count, 0)}" for method, count in counts.items()]
+            found.append(f"{dataset}: methods have seen unequal numbers of images: {listed(each)}.")
+    return found
 
 
 def _mixed(results: Results) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from bench.cells import CELL_STAGES
 from bench.code import method_fingerprint, stage_fingerprint
 from bench.protocol import Protocol
+from bench.registry import check_state
 from bench.results import INPUTS, write_json
 
 # The sections of params.yaml that a stage reads itself. What an earlier stage reads reaches it through that
@@ -32,6 +33,8 @@ def run(protocol: Protocol) -> None:
     shutil.rmtree(INPUTS, ignore_errors=True)
     for stage in ("data", *CELL_STAGES, "report"):
         settings: dict[str, Any] = {section: values[section] for section in SECTIONS[stage]}
+        if stage == "report":
+            settings["checks"] = {method: check_state(method, protocol).state for method in protocol.methods}
         if stage == "finetune":
             settings["stored_features"] = protocol.reuse.samples
         _write(f"stage-{stage}", stage_fingerprint(stage), settings)

@@ -1,14 +1,23 @@
+import hashlib
+import json
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+import bench
 from bench.protocol import Protocol, read_protocol
 from bench.report.leaderboard import write_reports
 from bench.stages import data
 from tests.bench.small_run import small_protocol, write_run
 
+ROOT = Path(bench.__file__).parents[1]
 TINY = (Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8")
 
 
@@ -69,3 +78,77 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_run(small_protocol())
         write_reports(small_protocol())
     return folder
+
+
+@dataclass
+class Copy:
+    """A copy of the project, and a process in it that runs ``bench`` quickly."""
+
+    folder: Path
+    process: subprocess.Popen
+
+    def bench(self, *arguments: str, **request) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error."""
+        files = {name: str(self.folder.parent / name) for name in ("out", "err")}
+        line = json.dumps({"arguments": arguments, **files, **request})
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        status = int(self.process.stdout.readline())
+        out, err = (Path(file).read_text() for file in files.values())
+        assert "Traceback" not in out + err, out + err
+        return status, out, err
+
+    @staticmethod
+    def environment(folder: Path) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(folder), "TERM": "dumb", "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def write(self, name: str, text: str | bytes) -> str:
+        """A method file beside the project; its path."""
+        file = self.folder.parent / "files" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(file)
+
+    def state(self) -> dict[str, str]:
+        """Digests of what the verbs may touch, and whatever else lies beside it."""
+        places = (self.folder, self.folder / "imssl" / "methods", self.folder / "bench" / "checked")
+        return {
+            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for place in places
+            for path in place.glob("*")
+            if path.is_file()
+        }
+
+    @property
+    def methods(self) -> dict[str, dict[str, object]]:
+        return YAML(typ="safe").load((self.folder / "params.yaml").read_text())["methods"]
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory) -> Iterator[Copy]:
+    folder = tmp_path_factory.mktemp("commands") / "project"
+    folder.mkdir()
+    for name in ("bench", "imssl"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "checked"))
+    (folder / "params.yaml").write_text(TINY)
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "warm_bench.py")],
+        cwd=folder,
+        env=Copy.environment(folder),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield Copy(folder, process)
+        process.stdin.close()
+
+
+@pytest.fixture
+def copy(warm) -> Iterator[Copy]:
+    """The copy as it was at first, before each test."""
+    params = (warm.folder / "params.yaml").read_bytes()
+    there = set(warm.state())
+    yield warm
+    (warm.folder / "params.yaml").write_bytes(params)
+    for name in set(warm.state()) - there:
+        (warm.folder / name).unlink()

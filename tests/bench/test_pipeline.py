@@ -1,6 +1,7 @@
 """The whole pipeline by DVC itself, in a copy of the project with a protocol that runs in seconds."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -231,6 +232,30 @@ def test_an_edit_of_the_report_reruns_the_report_only(project):
     with (project.folder / "bench" / "statistics.py").open("a") as file:
         file.write("# edited\n")
     assert project.repro()[0] == {"inputs", "report"}
+
+
+def test_an_added_method_runs_its_own_stages_only(project):
+    """The example of the README, as a new user would add it; other cells are not even looked up again."""
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (project.temporary / "rotation.py").write_text(example.group(1))
+    cells = {path.name for path in (project.folder / ".bench" / "cells").glob("*/*")}
+    added = project.run(sys.executable, "-m", "bench", "add-method", str(project.temporary / "rotation.py"))
+    assert added.returncode == 0, added.stdout
+    assert "compute 16 cells of it" in added.stdout
+    ran, output = project.repro()
+    assert ran == stages(("rotation",)) | {"inputs", "report"}
+    assert ": reused" not in output
+    new = {path.name for path in (project.folder / ".bench" / "cells").glob("*/*")} - cells
+    assert len(new) == 16
+    status = project.run(sys.executable, "-m", "dvc", "status", "--json")
+    assert status.stdout.strip() == "{}"
+    page = (project.folder / "reports" / "leaderboard.html").read_text()
+    assert "rotation" in page
+    assert "rotation: the checks of its file were skipped" not in page
+    removed = project.run(sys.executable, "-m", "bench", "remove-method", "rotation", "--delete-file")
+    assert removed.returncode == 0, removed.stdout
+    status = json.loads(project.run(sys.executable, "-m", "dvc", "status", "--json").stdout)
+    assert set(status) == {"inputs"}
 
 
 def test_another_seed_computes_its_own_cells_only(project):

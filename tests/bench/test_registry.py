@@ -1,10 +1,14 @@
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from bench import registry
+from bench import check_records, registry
+from bench.check_records import record_of
+from bench.conformance.check import Check, CheckReport
 from bench.protocol import read_protocol
-from bench.registry import check_methods, load_method, method_file
+from bench.registry import check_methods, check_state, load_method, method_file
+from bench.report.background import unchecked
 from imssl.errors import UserError
 
 BUILT_IN = {"random-init": "RandomInit", "moco": "Moco", "moco-mse": "MocoMse", "moco-barlow": "MocoBarlow"}
@@ -101,6 +105,35 @@ def test_a_method_file_defines_exactly_one_method(edited, tmp_path, monkeypatch,
     protocol = edited("  random-init: {}\n", "  mine: {}\n")
     with pytest.raises(UserError, match=f"exactly one class .* found: {found}"):
         load_method("mine", protocol)
+
+
+def test_the_state_of_the_checks_is_that_of_the_file_now(edited, tmp_path, monkeypatch):
+    methods, records = tmp_path / "methods", tmp_path / "checked"
+    methods.mkdir()
+    monkeypatch.setattr(registry, "METHODS_FOLDER", methods)
+    monkeypatch.setattr(check_records, "FOLDER", records)
+    for name in ("moco.py", "moco_barlow.py"):
+        (methods / name).write_text("")
+    (methods / "mine.py").write_text("x = 1\n")
+    protocol = edited("  random-init: {}\n", "  mine: {}\n  mine-2: {file: mine.py}\n")
+    assert check_state("moco", protocol).state == "built-in"
+    assert check_state("mine", protocol).state == "skipped"
+    sha256 = hashlib.sha256(b"x = 1\n").hexdigest()
+    report = CheckReport("mine.py", sha256, "Mine", {}, (Check("losses", "pass", "", ""),), None, None, {})
+    records.mkdir()
+    (records / "mine.json").write_text(record_of(report, "mine.py").model_dump_json())
+    assert check_state("mine", protocol).state == check_state("mine-2", protocol).state == "passed"
+    assert unchecked(protocol) == []
+    (methods / "mine.py").write_text("x = 2\n")
+    changed = check_state("mine-2", protocol)
+    assert changed.state == "changed"
+    assert changed.sentence.startswith("mine-2: its file has changed since it passed the checks. ")
+    assert "bench update-method mine-2 imssl/methods/mine.py" in changed.sentence
+    assert [line.split(":")[0] for line in unchecked(protocol)] == ["mine", "mine-2"]
+    (records / "mine.json").write_text("{}")
+    with pytest.raises(UserError, match="not a record of checks"):
+        check_state("mine", protocol)
+    assert len(unchecked(protocol)) == 2
 
 
 def test_without_params_yaml_the_key_is_still_named(project: Path):

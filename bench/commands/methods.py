@@ -1,0 +1,252 @@
+"""Verbs on methods: start, check, add, list, update and remove them."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from imssl.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.conformance.check import CheckReport
+    from bench.protocol import Protocol
+    from bench.run_plan import Plan
+
+MethodPath = Annotated[Path, typer.Argument(help="A Python file with one method in it.", show_default=False)]
+MethodName = Annotated[str, typer.Argument(help="Name of a method in params.yaml.", show_default=False)]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A hyper-parameter that differs from its default; may be repeated.",
+        show_default=False,
+    ),
+]
+STYLES = {"pass": "green", "fail": "bold red", "skip": "yellow"}
+
+
+def new_method(
+    name: Annotated[str, typer.Argument(help="Name of the method, such as my-method.", show_default=False)],
+) -> None:
+    """Write a commented starting file into the current folder; it passes the checks as it is."""
+    from bench.method_changes import refuse_name
+    from bench.method_template import starting_file
+
+    refuse_name(name)
+    file, text = starting_file(name)
+    try:
+        with Path(file).open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UserError(f"{file} exists already and is left as it is; choose another name.") from None
+    typer.echo(f"{file} is written. Edit it, then: bench check-method {file}")
+
+
+def check_method(
+    path: MethodPath,
+    assignments: Assignments = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+    ] = False,
+) -> None:
+    """Check a method file against the contract; nothing is entered anywhere.
+
+    The checks are about fairness, not safety: the file is code and runs with your rights.
+    Exit status: 0 all pass, 1 a check fails, 2 the file cannot be loaded.
+    """
+    from bench.conformance.child import Request
+    from bench.conformance.run import check_method
+    from bench.conformance.source import read_source
+    from bench.method_changes import assigned, id_of
+
+    try:
+        source = read_source(path)
+        request = Request(path=str(path), rows={id_of(path.name): assigned(assignments or [])})
+        with _stoppable():
+            report = check_method(source, request)
+    except UserError as error:
+        if as_json:
+            print(json.dumps({"passed": False, "error": str(error)}, ensure_ascii=False))
+        raise
+    if as_json:
+        print(report.as_json())
+    else:
+        _show(report)
+    raise typer.Exit(1 if report.failed else 0)
+
+
+def add_method(
+    path: MethodPath,
+    name: Annotated[
+        str | None, typer.Option(help="Name of its row; otherwise after the file.", show_default=False)
+    ] = None,
+    assignments: Assignments = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Leave the checks out; the report will say so.")
+    ] = False,
+) -> None:
+    """Check a method file, copy it to imssl/methods/, and enter it into params.yaml.
+
+    All or nothing: when a check fails, or on Ctrl-C, nothing has changed. The results of the other methods
+    stay valid. A variant of the same file is another row: --name simclr-t01 --set temperature=0.1
+    """
+    from bench.method_changes import add, addition, check_addition
+
+    with _stoppable():
+        wanted = addition(path, name, assignments or [])
+        report = check_addition(wanted, checks=not no_check)
+        _refuse_failed(report)
+        add(wanted, report)
+    typer.echo(f"{wanted.name} is in params.yaml; its file is imssl/methods/{wanted.file_name}.")
+    if no_check:
+        typer.echo("Its checks were left out, which the leaderboard says.")
+    _show_plan(wanted.name, report.speed_ratio)
+
+
+def list_methods(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+    ] = False,
+) -> None:
+    """List the methods of params.yaml: file, parameters, checks, and how many of their cells are done."""
+    from dataclasses import asdict
+
+    from bench.method_list import listed_methods
+    from bench.protocol import read_protocol
+
+    rows = listed_methods(read_protocol())
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False))
+        return
+    table = Table("method", "file", "origin", "SHA-256", "checks", "cells", "differs from the defaults",
+                  box=None, pad_edge=False)  # fmt: skip
+    for row in rows:
+        given = ", ".join(f"{key}: {json.dumps(value)}" for key, value in row.differs.items())
+        cells = f"{row.cells_done}/{row.cells}"
+        texts = (row.id, row.file, row.origin, row.sha256[:12], row.checks, cells, given or "–")
+        table.add_row(*(Text(text) for text in texts))
+    _console().print(table)
+
+
+def update_method(name: MethodName, path: MethodPath) -> None:
+    """Check a file and put it in the place of a method's file; say which finished cells become stale.
+
+    All or nothing, as add-method. With the method's own file it only checks it and keeps the record.
+    """
+    from bench.method_changes import check_update, update, update_of
+    from bench.protocol import read_protocol
+    from bench.run_plan import finished_cells_of
+
+    with _stoppable():
+        wanted = update_of(name, path)
+        report = check_update(wanted)
+        _refuse_failed(report)
+        same = wanted.file.read_bytes() == wanted.source.content
+        stale = {} if same else finished_cells_of(wanted.file, read_protocol())
+        update(wanted, report)
+    if same:
+        typer.echo(f"imssl/methods/{wanted.file.name} passes and is unchanged; no cell becomes stale.")
+        return
+    typer.echo(f"imssl/methods/{wanted.file.name} is replaced.")
+    for method, count in stale.items():
+        typer.echo(f"{count} finished cells of {method} become stale: dvc repro computes them again.")
+    if not stale:
+        typer.echo("None of its cells was finished, so none becomes stale.")
+
+
+def remove_method(
+    name: MethodName,
+    delete_file: Annotated[
+        bool, typer.Option("--delete-file", help="Delete its file in imssl/methods/ as well.")
+    ] = False,
+) -> None:
+    """Take a method out of params.yaml; its finished cells are kept and found again if it comes back."""
+    from bench.method_changes import remove
+
+    with _stoppable():
+        deleted = remove(name, delete_file)
+    typer.echo(f"{name} is no longer in params.yaml; what it computed stays in .bench/ and DVC's cache.")
+    for file in deleted:
+        typer.echo(f"deleted: {file.parent.name}/{file.name}")
+    typer.echo("Bring the leaderboard up to date with: dvc repro")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; nothing has changed", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _refuse_failed(report: "CheckReport") -> None:
+    if report.checks:
+        _show(report)
+    if report.failed:
+        print("Nothing has changed.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _show(report: "CheckReport") -> None:
+    table = Table("", "check", "expected", "found", box=None, pad_edge=False)
+    for check in report.checks:
+        found = Text(check.found)
+        if check.hint:
+            found.append(f"\n→ {check.hint}", style="italic")
+        status = Text(check.status, style=STYLES[check.status])
+        table.add_row(status, Text(check.name), Text(check.expected), found)
+    _console().print(table)
+    failed, skipped = len(report.failed), sum(check.status == "skip" for check in report.checks)
+    passed = len(report.checks) - failed - skipped
+    typer.echo(f"{report.file}: {passed} checks pass, {failed} fail, {skipped} could not be tried.")
+
+
+def _show_plan(name: str, speed_ratio: float | None) -> None:
+    from bench.protocol import read_protocol
+    from bench.run_plan import plan
+
+    protocol = read_protocol()
+    try:
+        planned = plan(name, protocol, speed_ratio)
+    except UserError as error:
+        typer.echo(f"What it will take cannot be told: {error}")
+    else:
+        typer.echo(_told(planned, protocol))
+    typer.echo("Run it with: dvc repro")
+
+
+def _told(planned: "Plan", protocol: "Protocol") -> str:
+    datasets = "1 data set" if len(protocol.datasets) == 1 else f"{len(protocol.datasets)} data sets"
+    lines = [f"dvc repro will compute {planned.cells} cells of it on {datasets}:"]
+    lines += [f"  {stage.stage:<9} {stage.cells:>4}  {_duration(stage.seconds)}" for stage in planned.stages]
+    if planned.reused:
+        lines.append(f"{planned.reused} more are finished and found again.")
+    basis = "by the cells measured so far" if planned.measured else "a guess, as no cell is finished yet"
+    lines.append(f"In all {_duration(planned.seconds)}, {planned.at_once} at a time ({basis}).")
+    lines.append("No finished cell of another method is computed again; the report is written anew.")
+    if planned.others:
+        lines.append(f"Beside these, {planned.others} cells of other methods are still to be computed.")
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+def _console() -> Console:
+    # A pipe has no width; a table folded to 80 columns is hard to read and to search.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)

@@ -1,0 +1,98 @@
+"""Load a method file's class without entering it anywhere. Runs in the child process only."""
+
+import json
+import sys
+import traceback
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import ValidationError
+
+from bench.conformance.source import MethodSource
+from bench.params import problems
+from bench.protocol import values
+from bench.registry import FILE_KEY, only_method
+from imssl.errors import UserError
+from imssl.method import Method, MethodSettings
+
+# Relative imports in the file mean what they will mean in imssl/methods.
+PACKAGE = "imssl.methods"
+PRIVATE_NAME = f"{PACKAGE}.__checked__"
+
+
+def load_class(source: MethodSource) -> type[Method]:
+    """Run the file under a private name and return the method it defines.
+
+    Raises:
+        UserError: it fails, or does not define exactly one method; the message names the line.
+    """
+    module = ModuleType(PRIVATE_NAME)
+    module.__file__ = str(source.path)
+    module.__package__ = PACKAGE
+    # Dataclasses and pydantic look a class's module up by its name.
+    sys.modules[PRIVATE_NAME] = module
+    try:
+        exec(compile(source.text, str(source.path), "exec", dont_inherit=True), module.__dict__)
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{at_fault(error, source)}.") from None
+    return only_method(module, source.path)
+
+
+def at_fault(error: BaseException, source: MethodSource) -> str:
+    """``mine.py, line 12: ValueError: what it says``: the last line of the method's file on the way."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(source.path)
+    ]
+    where = f"{source.path}, line {frames[-1].lineno}" if frames else str(source.path)
+    said = " ".join(str(error).split())[:500].rstrip(".")
+    if isinstance(error, UserError):
+        return f"{where}: {said}"
+    kind = "ends the program" if isinstance(error, SystemExit) else type(error).__name__
+    return f"{where}: {kind}{': ' if said else ''}{said}"
+
+
+def load_settings(method: type[Method], row: str, given: dict[str, Any]) -> MethodSettings:
+    """The hyper-parameters of one row, defaults filled in.
+
+    Raises:
+        UserError: a key or value is not allowed; the message says which there are.
+    """
+    settings_class = getattr(method, "settings_class", None)
+    if not (isinstance(settings_class, type) and issubclass(settings_class, MethodSettings)):
+        raise UserError(
+            f"{method.__name__}.settings_class is {settings_class!r}; it must be a subclass of "
+            "imssl.method.MethodSettings."
+        )
+    try:
+        return settings_class.model_validate_json(json.dumps(given), strict=True)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, place)) or row} {message}" for place, message in problems(error, given)]
+        lines = "\n".join(f"  {line}." for line in wrong)
+        raise UserError(
+            f"hyper-parameters of {row}:\n{lines}\nThere are: {described(settings_class)}."
+        ) from None
+
+
+def described(settings_class: type[MethodSettings]) -> str:
+    """``temperature: float = 0.1, ...``."""
+    fields = []
+    for name, field in settings_class.model_fields.items():
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        kind = " or ".join(map(repr, choices)) or getattr(field.annotation, "__name__", str(field.annotation))
+        default = "" if field.is_required() else f" = {field.default!r}"
+        fields.append(f"{name}: {kind}{default}")
+    return ", ".join(fields) or "none"
+
+
+def written(settings: MethodSettings) -> dict[str, Any]:
+    """Settings as params.yaml holds them.
+
+    Raises:
+        UserError: one is called as the key that names the file.
+    """
+    if FILE_KEY in type(settings).model_fields:
+        raise UserError(
+            f"a hyper-parameter cannot be called {FILE_KEY}, which in params.yaml names the method's file; "
+            "rename it."
+        )
+    return values(settings)

@@ -1,0 +1,81 @@
+"""A method file as text: read and parsed, never run."""
+
+import ast
+import hashlib
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from imssl.errors import UserError
+
+LARGEST_BYTES = 256 * 1024
+
+# A Python module that is importable, and whose name turns into an id by replacing _ with -.
+FILE_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*\.py")
+
+
+@dataclass(frozen=True)
+class MethodSource:
+    """A method file's content.
+
+    Attributes:
+        path: as given.
+        content: its bytes.
+        text: decoded.
+    """
+
+    path: Path
+    content: bytes
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the content."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def read_source(path: Path) -> MethodSource:
+    """Read a method file.
+
+    Raises:
+        UserError: it is missing, not a regular file, too large, badly named, not UTF-8 or not Python.
+    """
+    if not FILE_NAME.fullmatch(path.name):
+        raise UserError(
+            f"{str(path)!r}: a method file's name is lower-case letters, digits and single underscores, "
+            "a letter first, and ends in .py, such as my_method.py. Rename it."
+        )
+    content = _content(path)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8.") from None
+    try:
+        compile(text, str(path), "exec", ast.PyCF_ONLY_AST)
+    except SyntaxError as error:
+        where = f"{path}, line {error.lineno}" if error.lineno else str(path)
+        raise UserError(f"{where}: not Python: {error.msg}.") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"{path}: Python cannot read it: {error or type(error).__name__}.") from None
+    return MethodSource(path, content, text)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            kind = "a folder" if stat.S_ISDIR(state.st_mode) else "not a regular file"
+            raise UserError(f"{path} is {kind}; give a Python file with one method in it.")
+        if state.st_size > LARGEST_BYTES:
+            raise UserError(
+                f"{path} has {state.st_size:,} bytes; a method file has at most {LARGEST_BYTES:,}. "
+                "Leave data and weights out of it: every method starts from the same initial weights."
+            )
+        with path.open("rb") as file:
+            return file.read(LARGEST_BYTES)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None

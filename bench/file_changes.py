@@ -1,0 +1,90 @@
+"""Several files changed together, or none of them."""
+
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# What a file is to hold; None for no file.
+Changes = dict[Path, bytes | None]
+
+
+def change_files(changes: Changes) -> None:
+    """Write and delete files so that all changes are made or, on an error or Ctrl-C, none.
+
+    New contents are written beside their places first; then the files are renamed in the order given, within
+    moments. A machine that loses power in these leaves the first of them changed, so the file that makes the
+    others count comes last.
+
+    Raises:
+        OSError: a file cannot be written; everything is as it was.
+    """
+    before = {path: path.read_bytes() if path.exists() else None for path in changes}
+    folders = [path.parent for path in changes if not path.parent.exists()]
+    prepared: dict[Path, Path] = {}
+    try:
+        for path, content in changes.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if content is not None:
+                prepared[path] = _written_beside(path, content)
+        with _deferred_interrupts():
+            for path in changes:
+                if path in prepared:
+                    prepared[path].replace(path)
+                else:
+                    path.unlink(missing_ok=True)
+    except BaseException:
+        with _deferred_interrupts():
+            _put_back(before)
+            for partial in prepared.values():
+                partial.unlink(missing_ok=True)
+            for folder in folders:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        raise
+
+
+def _written_beside(path: Path, content: bytes) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
+        partial.chmod(mode & 0o777)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def _put_back(before: Changes) -> None:
+    for path, content in before.items():
+        now = path.read_bytes() if path.exists() else None
+        if now == content:
+            continue
+        if content is None:
+            path.unlink()
+        else:
+            _written_beside(path, content).replace(path)
+
+
+@contextlib.contextmanager
+def _deferred_interrupts() -> Iterator[None]:
+    """Ctrl-C and SIGTERM arrive at the end of the block, not in it."""
+    caught = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, caught)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

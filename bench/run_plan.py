@@ -1,0 +1,115 @@
+"""What ``dvc repro`` will run for a method, and about how long: in cells, from those already measured."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cells import CELL_STAGES, Cell, Keys, cells_of
+from bench.code import IMSSL, method_fingerprint
+from bench.estimate import Estimate
+from bench.protocol import Protocol
+from bench.registry import method_file
+from bench.workers import worker_count
+
+REFERENCE_FILE = "moco.py"
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """Cells of one stage that are to run.
+
+    Attributes:
+        stage: of the pipeline.
+        cells: how many.
+        seconds: that they take together, one after another.
+    """
+
+    stage: str
+    cells: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a method has still to run.
+
+    Attributes:
+        stages: with at least one cell to run, in the pipeline's order.
+        reused: cells of the method that are finished already.
+        others: missing cells of other methods, which ``dvc repro`` runs as well.
+        at_once: cells that run side by side.
+        measured: whether the seconds come from finished cells; otherwise they are a guess.
+    """
+
+    stages: tuple[StagePlan, ...]
+    reused: int
+    others: int
+    at_once: int
+    measured: bool
+
+    @property
+    def cells(self) -> int:
+        """In all."""
+        return sum(stage.cells for stage in self.stages)
+
+    @property
+    def seconds(self) -> float:
+        """Until the last cell has ended."""
+        return sum(stage.seconds for stage in self.stages) / self.at_once
+
+
+def plan(name: str, protocol: Protocol, speed_ratio: float | None) -> Plan:
+    """What one method of the protocol has still to run.
+
+    Args:
+        name: its id.
+        protocol: with the method in it.
+        speed_ratio: seconds of its training step over those of ``moco``; None where not measured.
+    """
+    estimate = Estimate(protocol, Keys(protocol))
+    missing: dict[str, list[Cell]] = {stage: [] for stage in CELL_STAGES}
+    others = reused = 0
+    for cell in estimate.cells:
+        if cell.method != name:
+            others += not estimate.is_done(cell)
+        elif estimate.is_done(cell):
+            reused += 1
+        else:
+            missing[cell.stage].append(cell)
+    stages = tuple(
+        StagePlan(stage, len(cells), sum(_seconds(cell, estimate, speed_ratio) for cell in cells))
+        for stage, cells in missing.items()
+        if cells
+    )
+    at_once = worker_count(protocol.hardware.threads, max(2, len(protocol.seeds)))
+    return Plan(stages, reused, others, at_once, measured=any(map(estimate.is_done, estimate.cells)))
+
+
+def done_and_all(name: str, estimate: Estimate) -> tuple[int, int]:
+    """How many cells of a method are finished, and how many it has."""
+    cells = [cell for cell in estimate.cells if cell.method == name]
+    return sum(map(estimate.is_done, cells)), len(cells)
+
+
+def finished_cells_of(file: Path, protocol: Protocol) -> Counter[str]:
+    """Finished cells, by method, whose numbers depend on a method file; a new content makes them stale."""
+    estimate = Estimate(protocol, Keys(protocol))
+    name = file.relative_to(IMSSL.parent).as_posix()
+    users = [method for method in protocol.methods if name in method_fingerprint(method, protocol)]
+    return Counter(cell.method for cell in estimate.cells if cell.method in users and estimate.is_done(cell))
+
+
+def _seconds(cell: Cell, estimate: Estimate, speed_ratio: float | None) -> float:
+    """Pretraining by the reference's seconds and the measured ratio; the other stages know no method."""
+    if cell.stage != "pretrain" or speed_ratio is None:
+        return estimate.seconds(cell)
+    protocol = estimate.protocol
+    references = [name for name in protocol.methods if method_file(name, protocol).name == REFERENCE_FILE]
+    measured = [
+        estimate.seconds(other)
+        for name in references
+        for other in cells_of("pretrain", cell.dataset, name, protocol)
+        if estimate.is_done(other)
+    ]
+    base = sum(measured) / len(measured) if measured else estimate.seconds(cell)
+    return base * speed_ratio
