@@ -80,6 +80,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         shutil.copy(ROOT / name, folder / name)
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+    shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
     tiny = (Path(__file__).parent / "tiny.yaml").read_text()
     (folder / "params.yaml").write_text(tiny)
     project = Project(folder, Path(tempfile.mkdtemp(prefix="ib", dir="/tmp")))

@@ -426,7 +426,12 @@ def test_charts_of_many_methods_show_the_baseline_and_the_best():
 
 def test_the_same_results_give_the_same_bytes(copy):
     before = {file: file.read_bytes() for file in Path("reports").rglob("*.*")}
-    assert {str(file.relative_to("reports")) for file in before} >= {*PAGES, "results.csv", "metrics.json"}
+    assert {str(file.relative_to("reports")) for file in before} >= {
+        *PAGES,
+        "results.csv",
+        "results.json",
+        "metrics.json",
+    }
     write_reports(small_protocol())
     assert {file: file.read_bytes() for file in Path("reports").rglob("*.*")} == before
 
