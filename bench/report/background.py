@@ -68,7 +68,7 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
             "One seed only: differences between methods may be differences between runs. "
             "List more seeds in params.yaml."
         )
-    found += unchecked(protocol) + _mixed(results) + _unclean(results)
+    found += unchecked(protocol) + _mixed(results) + _unclean(results) + _unequal_images(results)
     for dataset, group in undefined_classes(results.table).groupby("dataset", sort=False):
         names = listed([f"“{name}”" for name in group["class"]])
         found.append(
@@ -82,8 +82,11 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
 
 
 def check_sentence(method: str, protocol: Protocol) -> str:
-    """Whether the method's file has passed the suite's checks; empty where that needs no words."""
-    return ""
+    """Whether the method's file has passed the suite's checks."""
+    try:
+        return check_state(method, protocol).sentence
+    except UserError as error:
+        return str(error)
 
 
 def holes(results: Results) -> list[Hole]:
@@ -160,6 +163,19 @@ def unchecked(protocol: Protocol) -> list[str]:
         else:
             if checked.state in ("skipped", "changed"):
                 found.append(checked.sentence)
+    return found
+
+
+def _unequal_images(results: Results) -> list[str]:
+    """Data sets on which the methods that pretrain have not seen equally many images."""
+    table = results.table
+    seen = table[(table["metric"] == "images_seen") & (table["value"] > 0)]
+    found = []
+    for dataset, rows in seen.groupby("dataset", sort=False):
+        counts = rows.groupby("method", sort=False)["value"].mean()
+        if counts.nunique() > 1:
+            each = [f"{method} {number(count, 0)}" for method, count in counts.items()]
+            found.append(f"{dataset}: methods have seen unequal numbers of images: {listed(each)}.")
     return found
 
 

@@ -14,6 +14,7 @@ from bench.report.tables import thinned
 CURVE_POINTS = 120
 FEW = 60
 PANEL = 150
+PANEL_POINTS = 25
 # A facet asks for data of its own; the figure puts the records there.
 RECORDS = alt.Data(name="records")
 
@@ -63,7 +64,7 @@ def method_curves(summary: Summary, method: str, baseline: str) -> Figure | None
                 points = curves.get(name, {})
                 records += [
                     {"method": name, "panel": panel, "epoch": epoch, "mean": round(points[epoch], 5)}
-                    for epoch in thinned(sorted(points), FEW)
+                    for epoch in thinned(sorted(points), PANEL_POINTS)
                 ]
     if not records:
         return None

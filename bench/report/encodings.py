@@ -103,13 +103,26 @@ def figure(
         chart: Altair's.
     """
     # Altair would copy and check every record many times over.
-    spec = {**chart.to_dict(validate=False), "data": {"values": list(records)}}
+    spec = _without_data(chart.to_dict(validate=False)) | {"data": {"values": list(records)}}
     absent = [method for method in methods if method not in {record["method"] for record in records}]
     notes = [f"Not drawn, for want of values from every seed: {listed(absent)}."] if absent else []
     left_out = len(summary.protocol.methods) - len(methods)
     if left_out:
         notes.append(f"{left_out} other methods are in the tables only.")
     return Figure(name, title, words, drawn(spec), " ".join(notes))
+
+
+def _without_data(spec: dict[str, Any]) -> dict[str, Any]:
+    """A chart whose parts, too, name no data of their own, so that all take what the whole is given."""
+    return {
+        key: [_without_data(part) for part in value]
+        if key == "layer"
+        else _without_data(value)
+        if key == "spec"
+        else value
+        for key, value in spec.items()
+        if key != "data"
+    }
 
 
 def usual_size(chart: alt.LayerChart | alt.FacetChart | alt.Chart) -> Any:

@@ -55,9 +55,12 @@ class Summary:
     @cached_property
     def _curves(self) -> dict[tuple[str, str], dict[str, dict[int, float]]]:
         points: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
-        for _, row in self.curves.iterrows():
-            own = points.setdefault((row["dataset"], row["quantity"]), {})
-            own.setdefault(row["method"], {})[int(row["epoch"])] = float(row["mean"])
+        names = ("dataset", "quantity", "method", "epoch", "mean")
+        for dataset, quantity, method, epoch, mean in zip(
+            *(self.curves[name] for name in names), strict=True
+        ):
+            own = points.setdefault((dataset, quantity), {})
+            own.setdefault(method, {})[int(epoch)] = float(mean)
         return points
 
     def curve(self, dataset: str, quantity: str) -> dict[str, dict[int, float]]:

@@ -69,6 +69,17 @@ def prepared_project(project: Path, prepared_data: Path) -> Path:
     return project
 
 
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small run that has one hole of each kind, and its report; do not change it."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_run(small_protocol())
+        write_reports(small_protocol())
+    return folder
+
+
 @dataclass
 class Copy:
     """A copy of the project, and a process in it that runs ``bench`` quickly."""
@@ -141,14 +152,3 @@ def copy(warm) -> Iterator[Copy]:
     (warm.folder / "params.yaml").write_bytes(params)
     for name in set(warm.state()) - there:
         (warm.folder / name).unlink()
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small run that has one hole of each kind, and its report; do not change it."""
-    folder = tmp_path_factory.mktemp("run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        write_run(small_protocol())
-        write_reports(small_protocol())
-    return folder

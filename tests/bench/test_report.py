@@ -33,6 +33,7 @@ from bench.results import (
     data_folder,
     read_record,
     stage_folder,
+    write_json,
     write_text,
 )
 from bench.store import file_checksums
@@ -425,7 +426,12 @@ def test_charts_of_many_methods_show_the_baseline_and_the_best():
 
 def test_the_same_results_give_the_same_bytes(copy):
     before = {file: file.read_bytes() for file in Path("reports").rglob("*.*")}
-    assert {str(file.relative_to("reports")) for file in before} >= {*PAGES, "results.csv", "metrics.json"}
+    assert {str(file.relative_to("reports")) for file in before} >= {
+        *PAGES,
+        "results.csv",
+        "results.json",
+        "metrics.json",
+    }
     write_reports(small_protocol())
     assert {file: file.read_bytes() for file in Path("reports").rglob("*.*")} == before
 
@@ -472,6 +478,20 @@ def test_mixed_versions_and_a_single_seed_are_warned_of(copy):
     assert "One seed only" in text
     assert "Cells were computed with different versions of torch (2.14.0 and 2.15.0)." in text
     assert "One seed; below it the 95% bootstrap interval" in text
+
+
+def test_unequal_numbers_of_images_are_warned_of(copy):
+    protocol = small_protocol()
+    cell = Cell("pretrain", CHEST, "moco", 0)
+    folder = stage_folder("pretrain", CHEST, "moco") / cell.folder
+    metrics = json.loads((folder / METRICS_FILE).read_text())
+    write_json(folder / METRICS_FILE, metrics | {"images_seen": 480})
+    record = read_record(folder).model_copy(update={"files": file_checksums(folder)})
+    write_text(folder / CELL_FILE, record.model_dump_json())
+    text = " ".join(Page(write_reports(protocol).read_text(encoding="utf-8")).text)
+    # The mean of 480 and 160 over the two seeds.
+    assert f"{CHEST}: methods have seen unequal numbers of images: random-init 160 and moco 320." in text
+    assert f"{FUNDUS}: methods have seen unequal" not in text
 
 
 def test_numbers_are_written_as_a_reader_expects():
