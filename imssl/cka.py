@@ -47,9 +47,10 @@ def cka(
     Args:
         x: (N, D1) features, rows in the same order as those of y.
         y: (N, D2) features.
-        kernel: "linear", or "rbf": exp(-d^2 / (2 s^2)) with s the bandwidth times the median distance.
+        kernel: "linear", or "rbf": exp(-d^2 / (2 s^2)) with s^2 the bandwidth squared times the
+            median squared distance.
         debiased: unbiased HSIC (N >= 4) instead of the biased one (N >= 2).
-        bandwidth: multiple of the median pairwise distance, > 0; the linear kernel has none.
+        bandwidth: multiple of the root of the median squared distance, > 0; the linear kernel has none.
 
     Returns:
         1 for features equal up to rotation and scale, about 0 for independent features (debiased, where it
@@ -198,7 +199,7 @@ def _centre_unbiased(gram: Array) -> None:
 
 
 def _rbf_gram(x: Array, bandwidth: float) -> Array:
-    """exp(-d^2 / (2 (bandwidth * median d)^2)), the median over distinct pairs of rows."""
+    """exp(-d^2 / (2 bandwidth^2 median(d^2))), the median over distinct pairs of rows."""
     if not bandwidth > 0:
         raise ValueError(f"bandwidth: expected a number above 0, got {bandwidth}")
     lengths = np.einsum("nd,nd->n", x, x)

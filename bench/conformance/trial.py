@@ -127,7 +127,8 @@ def take_steps(training: Training, situation: Situation, until: int, epoch: int 
     while training.step < until:
         training.take_step(batch_of(training.method, situation, training.step), "float32")
         if training.step % epoch == 0:
-            training.method.after_epoch(training.step // epoch - 1)
+            with torch.no_grad():  # as the training loop calls it
+                training.method.after_epoch(training.step // epoch - 1)
 
 
 def _normalised(pictures: Tensor) -> Tensor:

@@ -256,7 +256,7 @@ def test_an_added_method_runs_its_own_stages_only(project):
     removed = project.run(sys.executable, "-m", "bench", "remove-method", "rotation", "--delete-file")
     assert removed.returncode == 0, removed.stdout
     status = json.loads(project.run(sys.executable, "-m", "dvc", "status", "--json").stdout)
-    assert set(status) == {"inputs"}
+    assert set(status) == {"inputs", "report"}
 
 
 def test_another_seed_computes_its_own_cells_only(project):
