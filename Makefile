@@ -29,7 +29,7 @@ repro: setup
 	$(BIN)/bench repro
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .

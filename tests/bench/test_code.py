@@ -200,6 +200,7 @@ print(json.dumps({module: loaded(module) for module in sys.argv[1:]}))
     assert {name for name in plumbing if "/settings/" not in name} <= {
         "imssl/__init__.py",
         "imssl/errors.py",
+        "imssl/durable.py",
         "imssl/datasets/__init__.py",
         "imssl/datasets/prepared.py",
         "imssl/datasets/source.py",
