@@ -1,5 +1,6 @@
 """What tests share: one thread, small phantom data sets prepared once, and a tiny encoder."""
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +19,12 @@ from imssl.settings.encoder import EncoderSettings
 def one_thread() -> None:
     """The machine is shared, and sums must not depend on how many cores it has."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """A shell starts background jobs, such as a CI runner, and all their children with Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
