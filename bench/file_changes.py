@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,13 +76,26 @@ def _put_back(before: Changes) -> None:
 
 @contextlib.contextmanager
 def _deferred_interrupts() -> Iterator[None]:
-    """Ctrl-C and SIGTERM arrive at the end of the block, not in it."""
-    caught = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, caught)
+    """Ctrl-C and SIGTERM arrive at the end of the block, not in it.
+
+    A mask of the thread would not do: the system hands the signal to any other thread, and Python runs its
+    handler in the main one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python runs handlers in the main thread only
+        return
+    arrived: list[int] = []
+    handlers = {
+        caught: signal.signal(caught, lambda number, _: arrived.append(number))
+        for caught in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
+        for caught, handler in handlers.items():
+            signal.signal(caught, signal.SIG_DFL if handler is None else handler)
+        for number in arrived[:1]:
+            signal.raise_signal(number)
 
 
 def _umask() -> int:
