@@ -34,7 +34,7 @@ def assign_splits(
     Raises:
         UserError: there are fewer patients than splits.
     """
-    return np.array(SPLITS)[_draw(np.asarray(patients), labels, task, seed, fractions)]
+    return np.array(SPLITS)[_draw(patients, labels, task, seed, fractions)]
 
 
 def draw_validation(
@@ -55,14 +55,19 @@ def draw_validation(
     Raises:
         UserError: there is only one patient.
     """
-    return np.array(SPLITS[:2])[_draw(np.asarray(patients), labels, task, seed, (1 - fraction, fraction))]
+    return np.array(SPLITS[:2])[_draw(patients, labels, task, seed, (1 - fraction, fraction))]
 
 
 def _draw(
-    patients: np.ndarray, labels: np.ndarray, task: Task, seed: int, fractions: Sequence[float]
+    patients: Sequence[str] | np.ndarray,
+    labels: np.ndarray,
+    task: Task,
+    seed: int,
+    fractions: Sequence[float],
 ) -> np.ndarray:
     """Split index of each sample, (N,) int64."""
-    names, patient_of = np.unique(patients.astype(str), return_inverse=True)
+    # As Python strings: numpy's own lose the zero characters at their end, and with them the difference.
+    names, patient_of = np.unique(np.array([str(name) for name in patients], object), return_inverse=True)
     sizes = _sizes(len(names), fractions)
     strata = _strata(patient_of, labels, task, len(names))
     shuffled = np.random.default_rng(seed).permutation(len(names))
