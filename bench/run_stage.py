@@ -33,10 +33,12 @@ def run_stage(arguments: list[str]) -> int:
             _check_ids(STAGES[name], values, protocol)
             if name != "inputs":
                 check_unchanged(name, values, protocol)
-            # NumPy's BLAS on one thread: its products here are small, so threads slow them down, and the
-            # order of a sum does not depend on the machine. torch takes its threads from the protocol.
+            stage = import_module(f"bench.stages.{name}")
+            # NumPy's and SciPy's BLAS on one thread: their products here are small, so threads slow them
+            # down, and the order of a sum does not depend on the machine. A BLAS that is loaded later would
+            # keep its threads, so the stage is imported before. torch takes its threads from the protocol.
             with threadpool_limits(1, user_api="blas"):
-                import_module(f"bench.stages.{name}").run(*values, protocol)
+                stage.run(*values, protocol)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
