@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from imssl.batch_norm import SplitBatchNorm2d
+from imssl.convolution import skip_padding
 from imssl.seeds import initialising
 from imssl.settings.encoder import EncoderSettings
 
@@ -70,6 +71,7 @@ class Encoder(nn.Module):
         self.layer4 = _layer(block, width * 4 * block.expansion, width * 8, depths[3], stride=2)
         self.block_widths = tuple(width * factor * block.expansion for factor in (1, 2, 4, 8))
         _initialise(self)
+        skip_padding(self)
 
     @property
     def width(self) -> int:

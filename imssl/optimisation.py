@@ -32,6 +32,8 @@ def sgd(weights: Sequence[Tensor] | Sequence[dict[str, Any]], optimisation: Opti
         weights: to optimise, or groups of them; what a group does not set itself is the protocol's.
         optimisation: learning rate, momentum and weight decay.
     """
+    # Not the fused step, which is 2 to 4% faster: without a word it misreads a gradient whose memory order is
+    # not its weight's, and it refuses a weight whose gradient comes later than the others'.
     return torch.optim.SGD(
         weights,
         lr=optimisation.learning_rate,

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -71,3 +72,26 @@ def test_sgd_is_what_the_protocol_sets_but_for_what_a_group_sets():
             velocity = 0.9 * velocity + 1.0 + decay * expected
             expected -= rate * velocity
         assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_sgd_equals_the_formula_also_for_a_weight_that_rests_at_first(momentum):
+    generator = torch.Generator().manual_seed(0)
+    settings = Optimisation(
+        learning_rate=0.1, momentum=momentum, weight_decay=0.01, schedule="constant", warmup=0
+    )
+    weights = [nn.Parameter(torch.randn(3, 4, 2, 2, generator=generator).double()) for _ in range(2)]
+    weights[0].data = weights[0].data.to(memory_format=torch.channels_last)
+    expected = [weight.detach().numpy().copy() for weight in weights]
+    velocity = [np.zeros_like(weight) for weight in expected]
+    optimizer = sgd(weights, settings)
+    for step in range(4):
+        for i, weight in enumerate(weights):
+            rests = i == 1 and step < 2
+            weight.grad = None if rests else torch.randn(weight.shape, generator=generator).double()
+            if weight.grad is not None:
+                velocity[i] = momentum * velocity[i] + weight.grad.numpy() + 0.01 * expected[i]
+                expected[i] = expected[i] - 0.1 * velocity[i]
+        optimizer.step()
+    for weight, reference in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(weight.detach().numpy(), reference, rtol=1e-12)
