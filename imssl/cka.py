@@ -133,7 +133,7 @@ def _centred_features(name: str, features: ArrayLike) -> Array:
         raise ValueError(f"{name}: CKA is undefined for constant features (has the encoder collapsed?)")
     # Two steps, so that the squares of very small or very large features stay in range.
     centred -= centred.mean(axis=0)
-    centred /= np.abs(centred).max()
+    centred /= max(centred.max(), -centred.min())
     centred *= np.sqrt(len(centred)) / np.linalg.norm(centred)
     return centred
 

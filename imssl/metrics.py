@@ -267,7 +267,7 @@ def _qwk(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> Statistic:
 
     def values(counts: NDArray[np.integer]) -> NDArray[np.float64]:
         drawn = counts.astype(float)
-        expected = np.einsum("ri,ij,rj->r", drawn @ actual, squares, drawn @ predicted, optimize=True)
+        expected = ((drawn @ actual @ squares) * (drawn @ predicted)).sum(axis=1)
         return 1 - _ratio((drawn @ disagreement) * drawn.sum(axis=1), expected)
 
     return values
