@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.protocol import read_protocol
 from bench.results import REPORTS
+from bench.warm_start import start_early
 from imssl.errors import UserError
 
 
@@ -19,6 +20,8 @@ def run_dvc_repro(arguments: list[str]) -> int:
     protocol = read_protocol()
     if not Path("dvc.yaml").is_file():
         raise UserError("there is no dvc.yaml here. Run this in the project's folder.")
+    if not Path("dvc.lock").is_file():  # a first run, which has stages to run; another one may have none
+        start_early()
     folder = str(Path(sys.executable).parent)
     environment = os.environ | {"PATH": folder + os.pathsep + os.environ.get("PATH", "")}
     status = subprocess.run(

@@ -16,7 +16,7 @@ from importlib import import_module
 import bench.conformance.rules
 import bench.method_changes
 import bench.method_list
-import bench.run_plan  # noqa: F401 (imported once here, and not in every fork)
+import bench.method_plan  # noqa: F401 (imported once here, and not in every fork)
 from bench.cli import main
 from bench.conformance import child, rules, run, trial
 
