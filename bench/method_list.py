@@ -6,9 +6,9 @@ from typing import Any
 
 from bench.cells import Keys
 from bench.estimate import Estimate
+from bench.method_plan import done_and_all
 from bench.protocol import Protocol, values
 from bench.registry import BUILT_IN, EXAMPLES, check_state, load_method
-from bench.run_plan import done_and_all
 
 
 @dataclass(frozen=True)

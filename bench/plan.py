@@ -77,11 +77,21 @@ def plan(protocol: Protocol, estimate: Estimate, workers: int) -> Plan:
                 running += bool(left)
                 computing += longest_worker([estimate.seconds(cell) for cell in left], workers)
     unprepared = [d for d in protocol.datasets if not (data_folder(d) / CARD_FILE).is_file()]
-    running += len(unprepared)
-    in_file = len(CELL_STAGES) * len(protocol.datasets) * len(protocol.methods) + len(protocol.datasets) + 2
-    overhead = running * (START_SECONDS + DVC_SECONDS + DVC_SECONDS_PER_STAGE * in_file)
-    overhead += ONCE_SECONDS if running else 0.0
+    overhead = overhead_of(running + len(unprepared), protocol)
     return Plan(stages, unprepared, computing + overhead, overhead, _bytes(protocol, estimate, unprepared))
+
+
+def overhead_of(running: int, protocol: Protocol) -> float:
+    """Seconds of a ``dvc repro`` that compute no cell.
+
+    Args:
+        running: stages that run.
+        protocol: whose stages DVC keeps in its lock file.
+    """
+    if running == 0:
+        return 0.0
+    in_file = len(CELL_STAGES) * len(protocol.datasets) * len(protocol.methods) + len(protocol.datasets) + 2
+    return ONCE_SECONDS + running * (START_SECONDS + DVC_SECONDS + DVC_SECONDS_PER_STAGE * in_file)
 
 
 def longest_worker(seconds: Sequence[float], workers: int) -> float:

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.duration import duration
 from imssl.errors import UserError
 
 if TYPE_CHECKING:
     from bench.conformance.check import CheckReport
+    from bench.method_plan import MethodPlan
     from bench.protocol import Protocol
-    from bench.run_plan import Plan
 
 MethodPath = Annotated[Path, typer.Argument(help="A Python file with one method in it.", show_default=False)]
 MethodName = Annotated[str, typer.Argument(help="Name of a method in params.yaml.", show_default=False)]
@@ -142,8 +143,8 @@ def update_method(name: MethodName, path: MethodPath) -> None:
     All or nothing, as add-method. With the method's own file it only checks it and keeps the record.
     """
     from bench.method_changes import check_update, update, update_of
+    from bench.method_plan import finished_cells_of
     from bench.protocol import read_protocol
-    from bench.run_plan import finished_cells_of
 
     with _stoppable():
         wanted = update_of(name, path)
@@ -211,12 +212,12 @@ def _show(report: "CheckReport") -> None:
 
 
 def _show_plan(name: str, speed_ratio: float | None) -> None:
+    from bench.method_plan import method_plan
     from bench.protocol import read_protocol
-    from bench.run_plan import plan
 
     protocol = read_protocol()
     try:
-        planned = plan(name, protocol, speed_ratio)
+        planned = method_plan(name, protocol, speed_ratio)
     except UserError as error:
         typer.echo(f"What it will take cannot be told: {error}")
     else:
@@ -224,26 +225,23 @@ def _show_plan(name: str, speed_ratio: float | None) -> None:
     typer.echo("Run it with: dvc repro")
 
 
-def _told(planned: "Plan", protocol: "Protocol") -> str:
+def _told(planned: "MethodPlan", protocol: "Protocol") -> str:
     datasets = "1 data set" if len(protocol.datasets) == 1 else f"{len(protocol.datasets)} data sets"
     lines = [f"dvc repro will compute {planned.cells} cells of it on {datasets}:"]
-    lines += [f"  {stage.stage:<9} {stage.cells:>4}  {_duration(stage.seconds)}" for stage in planned.stages]
+    lines += [
+        f"  {stage.stage:<9} {stage.cells:>4}  about {duration(stage.seconds)}" for stage in planned.stages
+    ]
     if planned.reused:
         lines.append(f"{planned.reused} more are finished and found again.")
     basis = "by the cells measured so far" if planned.measured else "a guess, as no cell is finished yet"
-    lines.append(f"In all {_duration(planned.seconds)}, {planned.at_once} at a time ({basis}).")
+    lines.append(
+        f"In all about {duration(planned.seconds)}, {planned.at_once} at a time ({basis}), of which "
+        f"{duration(planned.overhead)} are starts, DVC and the report."
+    )
     lines.append("No finished cell of another method is computed again; the report is written anew.")
     if planned.others:
         lines.append(f"Beside these, {planned.others} cells of other methods are still to be computed.")
     return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 90 * 60:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"
 
 
 def _console() -> Console:

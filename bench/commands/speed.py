@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.duration import duration
+
 
 def perf(
     against: Annotated[
@@ -107,21 +109,13 @@ def plan(
     table = Table("stage", "cells", "finished", "to run", "time, one after another", box=None, pad_edge=False)
     for stage in planned.stages:
         finished = str(stage.cells - stage.missing)
-        table.add_row(stage.stage, str(stage.cells), finished, str(stage.missing), _duration(stage.seconds))
+        table.add_row(stage.stage, str(stage.cells), finished, str(stage.missing), duration(stage.seconds))
     console = Console()
     console.print(table)
     console.print(
-        f"\nabout [bold]{_duration(planned.seconds)}[/] with {workers} cells side by side, of which "
-        f"{_duration(planned.overhead)} are starts, DVC and the report; "
+        f"\nabout [bold]{duration(planned.seconds)}[/] with {workers} cells side by side, of which "
+        f"{duration(planned.overhead)} are starts, DVC and the report; "
         f"{planned.bytes / 2**20:,.0f} MiB of disk"
     )
     if planned.unprepared:
         console.print(f"not counted: preparing {', '.join(planned.unprepared)}")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

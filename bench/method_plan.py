@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.cells import CELL_STAGES, Cell, Keys, cells_of
 from bench.code import IMSSL, method_fingerprint
 from bench.estimate import Estimate
+from bench.plan import longest_worker, overhead_of
 from bench.protocol import Protocol
 from bench.registry import method_file
 from bench.workers import worker_count
@@ -15,13 +16,13 @@ REFERENCE_FILE = "moco.py"
 
 
 @dataclass(frozen=True)
-class StagePlan:
+class StageCells:
     """Cells of one stage that are to run.
 
     Attributes:
         stage: of the pipeline.
         cells: how many.
-        seconds: that they take together, one after another.
+        seconds: that they take, side by side.
     """
 
     stage: str
@@ -30,7 +31,7 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MethodPlan:
     """What a method has still to run.
 
     Attributes:
@@ -38,13 +39,15 @@ class Plan:
         reused: cells of the method that are finished already.
         others: missing cells of other methods, which ``dvc repro`` runs as well.
         at_once: cells that run side by side.
+        overhead: seconds of starts, DVC and the report.
         measured: whether the seconds come from finished cells; otherwise they are a guess.
     """
 
-    stages: tuple[StagePlan, ...]
+    stages: tuple[StageCells, ...]
     reused: int
     others: int
     at_once: int
+    overhead: float
     measured: bool
 
     @property
@@ -54,11 +57,11 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Until the last cell has ended."""
-        return sum(stage.seconds for stage in self.stages) / self.at_once
+        """From start to end."""
+        return sum(stage.seconds for stage in self.stages) + self.overhead
 
 
-def plan(name: str, protocol: Protocol, speed_ratio: float | None) -> Plan:
+def method_plan(name: str, protocol: Protocol, speed_ratio: float | None) -> MethodPlan:
     """What one method of the protocol has still to run.
 
     Args:
@@ -67,22 +70,31 @@ def plan(name: str, protocol: Protocol, speed_ratio: float | None) -> Plan:
         speed_ratio: seconds of its training step over those of ``moco``; None where not measured.
     """
     estimate = Estimate(protocol, Keys(protocol))
-    missing: dict[str, list[Cell]] = {stage: [] for stage in CELL_STAGES}
-    others = reused = 0
-    for cell in estimate.cells:
-        if cell.method != name:
-            others += not estimate.is_done(cell)
-        elif estimate.is_done(cell):
-            reused += 1
-        else:
-            missing[cell.stage].append(cell)
-    stages = tuple(
-        StagePlan(stage, len(cells), sum(_seconds(cell, estimate, speed_ratio) for cell in cells))
-        for stage, cells in missing.items()
-        if cells
-    )
+    own = [cell for cell in estimate.cells if cell.method == name]
+    missing = [cell for cell in own if not estimate.is_done(cell)]
     at_once = worker_count(protocol.hardware.threads, max(2, len(protocol.seeds)))
-    return Plan(stages, reused, others, at_once, measured=any(map(estimate.is_done, estimate.cells)))
+    stages, running = [], 0
+    for stage in CELL_STAGES:
+        seconds = [
+            [
+                _seconds(cell, estimate, speed_ratio)
+                for cell in missing
+                if (cell.stage, cell.dataset) == (stage, dataset)
+            ]
+            for dataset in protocol.datasets
+        ]
+        running += sum(map(bool, seconds))
+        if any(seconds):
+            together = sum(longest_worker(of_dataset, at_once) for of_dataset in seconds)
+            stages.append(StageCells(stage, sum(map(len, seconds)), together))
+    return MethodPlan(
+        stages=tuple(stages),
+        reused=len(own) - len(missing),
+        others=sum(not estimate.is_done(cell) for cell in estimate.cells if cell.method != name),
+        at_once=at_once,
+        overhead=overhead_of(running, protocol),
+        measured=any(map(estimate.is_done, estimate.cells)),
+    )
 
 
 def done_and_all(name: str, estimate: Estimate) -> tuple[int, int]:
