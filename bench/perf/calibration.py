@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from bench.estimate import Costs
 from bench.perf.measure import seconds_of
@@ -68,7 +69,9 @@ def calibrate(protocol: Protocol, seconds: float) -> Costs:
     )
 
     def work(_job: int, _tell: Callable[[Any], None]) -> dict[str, float]:
-        return dict(_measured(protocol, seconds / measurements))
+        # NumPy's BLAS on one thread, as in a stage (`bench.run_stage`).
+        with threadpool_limits(1, user_api="blas"):
+            return dict(_measured(protocol, seconds / measurements))
 
     told: list[dict[str, float]] = []
     with workers(count, work) if count > 1 else in_this_process(work, lambda *_: None) as run:

@@ -2,15 +2,13 @@
 
 import multiprocessing
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bench.perf.measure import Row, spread
+from bench.perf.resident import Peak, watched
 from imssl.datasets.prepare import prepare
 from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.datasets.source import RawSample, Source
@@ -18,19 +16,6 @@ from imssl.datasets.source import RawSample, Source
 # NIH ChestX-ray14 as the paper has it: 112,120 images of 224 px in grey are 5.6 GB.
 IMAGES, SIZE, STEPS, BATCH = 112_000, 224, 3, 16
 LIMIT_MIB = 2048.0
-
-
-@dataclass
-class Peak:
-    """The most memory a process held, in MiB.
-
-    Attributes:
-        anonymous: of its own; what the system cannot drop.
-        resident: with the pages of mapped files, which the system drops when it wants them.
-    """
-
-    anonymous: float = 0.0
-    resident: float = 0.0
 
 
 def measure(folder: Path) -> Iterator[Row]:
@@ -99,32 +84,3 @@ def noise(images: int) -> Source:
         read=read,
         synthetic=True,
     )
-
-
-@contextmanager
-def watched() -> Iterator[Peak]:
-    """Watch this process' memory in the block, twenty times a second."""
-    peak, ended = Peak(), threading.Event()
-
-    def watch() -> None:
-        while True:
-            peak.anonymous = max(peak.anonymous, _status("RssAnon"))
-            peak.resident = max(peak.resident, _status("VmRSS"))
-            if ended.wait(0.05):
-                return
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        ended.set()
-        watcher.join()
-
-
-def _status(field: str) -> float:
-    """A field of /proc/self/status in MiB."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1024
-    return 0.0

@@ -105,7 +105,9 @@ def measure(
                 calls[LIGHTLY] = theirs.epoch
             rounds = int(SECONDS_PER_METHOD / (len(calls) * steps * step))
             rounds = min(effort.rounds, max(FEWEST_ROUNDS, rounds))
-            yield from _rows(f"{name}, {setting.title}", interleaved(calls, rounds), steps * setting.batch)
+            seconds = interleaved(calls, rounds)
+            target = faster_than_lightly(setting, device)
+            yield from _rows(f"{name}, {setting.title}", seconds, steps * setting.batch, target)
 
 
 def seconds_of_a_step(timed: "TimedRun", longest: float) -> float | None:
@@ -137,13 +139,24 @@ def recipe_for(setting: Setting, prepared: Prepared, hardware: Hardware, device:
     )
 
 
-def _rows(name: str, seconds: dict[str, list[float]], images: int) -> Iterator[Row]:
+def faster_than_lightly(setting: Setting, device: torch.device) -> float | None:
+    """How many times faster than lightly's MoCo v2 the suite aims to be; None where it has set no target."""
+    if device.type == "cuda":
+        return 3.0 if setting.size == 64 else None
+    return 1.4 if setting.size == 32 else None
+
+
+def _rows(
+    name: str, seconds: dict[str, list[float]], images: int, than_lightly: float | None
+) -> Iterator[Row]:
     limit = times_faster(seconds, END_TO_END, COMPUTE_LIMIT)
     ours = per_second(seconds[END_TO_END], images)
     yield Row(GROUP, name, "images/s", ours, against="compute limit", ratio=limit, at_least=0.9)
     if LIGHTLY in seconds:
         faster = times_faster(seconds, END_TO_END, LIGHTLY)
-        yield Row(GROUP, name, "images/s", ours, against="lightly MoCo v2", ratio=faster, at_least=1.4)
+        yield Row(
+            GROUP, name, "images/s", ours, against="lightly MoCo v2", ratio=faster, at_least=than_lightly
+        )
 
 
 class TimedRun:
