@@ -8,7 +8,7 @@ again after a kill, a longer list of seeds, or a change that does not concern it
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.code import digest, method_fingerprint, stage_fingerprint
@@ -84,6 +84,7 @@ class Keys:
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
         self._keys: dict[Cell, str] = {}
+        self._settings: dict[tuple[Stage, str, Mode | None], dict[str, Any]] = {}
         self._method_contents: dict[str, dict[str, Any]] = {}
         self._data_contents: dict[str, dict[str, Any]] = {}
 
@@ -94,43 +95,51 @@ class Keys:
             UserError: the data set is not prepared yet.
         """
         if cell not in self._keys:
-            content = {"schema": SCHEMA_VERSION, **asdict(cell), **self._content(cell)}
+            content = {
+                "schema": SCHEMA_VERSION,
+                **vars(cell),
+                **self._settings_of(cell),
+                **self._inputs(cell),
+            }
             text = json.dumps(content, sort_keys=True)
             self._keys[cell] = hashlib.sha256(text.encode()).hexdigest()
         return self._keys[cell]
 
-    def _content(self, cell: Cell) -> dict[str, Any]:
-        return getattr(self, f"_{cell.stage}")(cell) | {"code": digest(stage_fingerprint(cell.stage))}
+    def _settings_of(self, cell: Cell) -> dict[str, Any]:
+        """Code and parameters, which all methods and seeds share."""
+        key = (cell.stage, cell.dataset, cell.mode)
+        if key not in self._settings:
+            code = digest(stage_fingerprint(cell.stage))
+            self._settings[key] = self._parameters(cell) | {"code": code}
+        return self._settings[key]
 
-    def _pretrain(self, cell: Cell) -> dict[str, Any]:
+    def _parameters(self, cell: Cell) -> dict[str, Any]:
         protocol = self.protocol
-        return {
-            "data": self._data(cell.dataset),
-            "method": self._method(cell.method),
-            "encoder": values(protocol.encoder),
-            "pretrain": values(protocol.pretrain),
-            "augmentation": values(protocol.views_of(cell.dataset, protocol.augmentation)),
-            "hardware": values(protocol.hardware),
-        }
+        if cell.stage == "pretrain":
+            return {
+                "encoder": values(protocol.encoder),
+                "pretrain": values(protocol.pretrain),
+                "augmentation": values(protocol.views_of(cell.dataset, protocol.augmentation)),
+                "hardware": values(protocol.hardware),
+            }
+        if cell.stage == "finetune" and cell.mode == "frozen":
+            return {"linear": values(protocol.linear)}
+        if cell.stage == "finetune":
+            return {
+                "finetune": values(protocol.finetune),
+                "augmentation": values(protocol.views_of(cell.dataset, protocol.finetune_augmentation)),
+                "stored_features": protocol.reuse.samples,
+            }
+        if cell.stage == "probe":
+            return {"probe": values(protocol.probe)}
+        return {"reuse": values(protocol.reuse)} if cell.stage == "reuse" else {}
 
-    def _finetune(self, cell: Cell) -> dict[str, Any]:
-        protocol = self.protocol
-        content: dict[str, Any] = {"pretrained": self._upstream("pretrain", cell)}
-        if cell.mode == "frozen":
-            return content | {"linear": values(protocol.linear)}
-        return content | {
-            "finetune": values(protocol.finetune),
-            "augmentation": values(protocol.views_of(cell.dataset, protocol.finetune_augmentation)),
-            "stored_features": protocol.reuse.samples,
-        }
-
-    def _probe(self, cell: Cell) -> dict[str, Any]:
-        return {"pretrained": self._upstream("pretrain", cell), "probe": values(self.protocol.probe)}
-
-    def _reuse(self, cell: Cell) -> dict[str, Any]:
-        return {"finetuned": self._upstream("finetune", cell), "reuse": values(self.protocol.reuse)}
-
-    def _ks(self, cell: Cell) -> dict[str, Any]:
+    def _inputs(self, cell: Cell) -> dict[str, Any]:
+        """What the cell reads: the data set and the method, or the cells before it."""
+        if cell.stage == "pretrain":
+            return {"data": self._data(cell.dataset), "method": self._method(cell.method)}
+        if cell.stage in ("finetune", "probe"):
+            return {"pretrained": self._upstream("pretrain", cell)}
         return {"finetuned": self._upstream("finetune", cell)}
 
     def _upstream(self, stage: Stage, cell: Cell) -> list[str]:

@@ -64,6 +64,25 @@ def workers(count: int, work: Work) -> Iterator[Run]:
         pool.stop()
 
 
+def side_by_side(tasks: Sequence[Callable[[], object]]) -> None:
+    """Carry out tasks on all cores, for what they write; the first ones first.
+
+    Args:
+        tasks: of one thread each; what they return is lost, as they may run in forked processes.
+
+    Raises:
+        UserError: of a task; or a worker was killed.
+    """
+    count = worker_count(1, len(tasks))
+
+    def work(number: int, _tell: Callable[[Any], None]) -> None:
+        tasks[number]()
+
+    with workers(count, work) if count > 1 else in_this_process(work, lambda *_: None) as run:
+        for _ in run(range(len(tasks))):
+            pass
+
+
 class Workers:
     """A few forked processes that take numbers of jobs and tell how these go on."""
 

@@ -159,6 +159,7 @@ class _SeedDraws:
         self.resamples = columns[0].draws.shape[2]
         self.seeds = len(columns[0].seeds)
         self._drawn: dict[tuple[str, str], NDArray[np.int64]] = {}
+        self._counts: dict[tuple[str, str], NDArray[np.int64]] = {}
 
     def drawn(self, place: Place, side: str) -> NDArray[np.int64]:
         """(R, S) places of the drawn seeds in the protocol's list."""
@@ -170,7 +171,10 @@ class _SeedDraws:
 
     def counts(self, place: Place, side: str) -> NDArray[np.int64]:
         """(R, S) how often each seed is drawn."""
-        return (self.drawn(place, side)[:, :, None] == np.arange(self.seeds)).sum(axis=1)
+        key = (place.dataset, side)
+        if key not in self._counts:
+            self._counts[key] = (self.drawn(place, side)[:, :, None] == np.arange(self.seeds)).sum(axis=1)
+        return self._counts[key]
 
 
 def _runs(columns: list[Column], method: str, draws: _SeedDraws, level: float) -> dict[str, float]:

@@ -7,23 +7,26 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+import bench.analysis.patient_pairs
 import bench.intervals
 import imssl.metrics
 from bench.analysis.draws_cache import kept_arrays
 from bench.analysis.estimate import pooled_seed_variance
+from bench.analysis.patient_pairs import MOST_PATIENTS, PatientPairs
 from bench.cells import Cell
 from bench.intervals import Interval, percentile_interval, resample_counts
 from bench.protocol import Protocol
 from bench.report.read import Results
 from bench.report.tidy import evaluation_of
 from bench.results import Predictions
+from bench.workers import side_by_side, worker_count
 from imssl.datasets.prepared import Card
 from imssl.encoder import BLOCKS
 from imssl.metrics import statistic
@@ -112,12 +115,14 @@ def draw_columns(protocol: Protocol, results: Results) -> dict[Place, Column]:
     any result has no methods and says why. Draws are kept below .bench/, by a hash of the predictions, the
     settings and the code, and found again.
     """
-    columns: dict[Place, Column] = {}
-    for dataset in protocol.datasets:
-        own = {run: found for run, found in results.predictions.items() if run[0].dataset == dataset}
-        for place, column in _dataset_columns(protocol, results, dataset, own).items():
-            columns[place] = column
-    return columns
+    own: dict[str, dict[Run, Predictions]] = {dataset: {} for dataset in protocol.datasets}
+    for run, found in results.predictions.items():
+        own[run[0].dataset][run] = found
+    tasks = {dataset: partial(_dataset_columns, protocol, results, dataset, own[dataset]) for dataset in own}
+    # On several cores a first time for what is kept below .bench/, and a second time to find it there.
+    if worker_count(1, len(tasks)) > 1:
+        side_by_side(list(tasks.values()))
+    return {place: column for task in tasks.values() for place, column in task().items()}
 
 
 def places(protocol: Protocol, dataset: str) -> list[Place]:
@@ -242,11 +247,28 @@ class _Resamples:
         if not self._counts:
             once = np.ones((1, len(self.reference.ids)), dtype=np.int32)
             self._counts = [once, *resample_counts(self.reference.patients, self.resamples, self.seed)]
+        if self._pairs:
+            return self._pairs.mean_aurocs([own[:, self._classes] for own in probabilities])
         values = np.empty((len(probabilities), self.resamples + 1))
         for i, own in enumerate(probabilities):
             metric = statistic(self.card.primary_metric, self.card.task, self.reference.labels, own)
             values[i] = np.concatenate([metric(counts) for counts in self._counts])
         return values
+
+    @cached_property
+    def _pairs(self) -> PatientPairs | None:
+        """The quicker way to an AUROC where there are few patients; None otherwise."""
+        patients, labels = self.reference.patients, self.reference.labels
+        few = np.unique(patients).size <= MOST_PATIENTS
+        if not few or self.card.primary_metric not in ("auroc", "macro_auroc"):
+            return None
+        positive = labels == 1 if labels.ndim == 2 else labels[:, None] == np.arange(len(self.card.classes))
+        return PatientPairs(positive[:, self._classes], patients, np.concatenate(self._counts))
+
+    @property
+    def _classes(self) -> slice:
+        """Both classes of a binary task have the same AUROC."""
+        return slice(1, 2) if self.card.task == "binary" else slice(None)
 
     def _key(self, probabilities: Sequence[NDArray[np.float64]]) -> str:
         found = hashlib.sha256(_code_digest().encode())
@@ -263,6 +285,12 @@ class _Resamples:
 def _code_digest() -> str:
     """Of the code that decides a draw."""
     found = hashlib.sha256()
-    for file in (imssl.metrics.__file__, bench.intervals.__file__, __file__):
+    files = [
+        imssl.metrics.__file__,
+        bench.intervals.__file__,
+        bench.analysis.patient_pairs.__file__,
+        __file__,
+    ]
+    for file in files:
         found.update(Path(file).read_bytes())
     return found.hexdigest()

@@ -71,7 +71,7 @@ def card(dataset):
 def samples_of(dataset):
     generator = np.random.default_rng(len(dataset))
     labels = (generator.random((40, 3)) < [0.5, 0.3, 0.0]).astype(int)
-    if dataset == FUNDUS:
+    if dataset != CHEST:
         labels = generator.integers(3, size=(40, 1))
     table = pd.DataFrame({"id": [f"i{i}" for i in range(40)], "patient": [f"p{i // 4}" for i in range(40)]})
     table[card(dataset).label_columns] = labels

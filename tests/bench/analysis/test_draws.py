@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from bench.analysis import draws as draws_module
 from bench.analysis.draws import Place, draw_columns, places
+from bench.analysis.patient_pairs import PatientPairs
 from bench.cells import Cell
 from bench.intervals import resample_counts
 from imssl.seeds import derived_seed
@@ -111,8 +111,10 @@ def test_draws_are_kept_and_found_by_content(protocol_of, results_of, tmp_path, 
     first = draw_columns(protocol, results)
     assert len(list(tmp_path.glob(".bench/draws/*.npz"))) == 2
     computed = []
-    real = draws_module.statistic
-    monkeypatch.setattr(draws_module, "statistic", lambda *given: computed.append(given) or real(*given))
+    real = PatientPairs.mean_aurocs
+    monkeypatch.setattr(
+        PatientPairs, "mean_aurocs", lambda own, runs: computed.extend(runs) or real(own, runs)
+    )
     again = draw_columns(protocol, results)
     assert computed == []
     for place, column in first.items():
