@@ -7,15 +7,17 @@ import altair as alt
 from bench.report.encodings import (
     Record,
     at_last,
+    drawn_styles,
     figure,
     fitting_scale,
     lines_with_intervals,
     measured_record,
     method_encoding,
-    usual_size,
+    written_at_usual_size,
 )
 from bench.report.layout import EVALUATION_NAMES, KERNEL_NAMES, METRIC_NAMES, Figure, number, percent
 from bench.report.summary import Measurement, Summary
+from bench.report.vega import FAINT
 from imssl.encoder import BLOCKS
 
 # Methods at the same fraction stand a little apart, so that their intervals can be told from one another.
@@ -45,9 +47,13 @@ def label_efficiency(
     )
     title = f"{dataset}: {METRIC_NAMES[metric]}"
     words = f"{EVALUATION_NAMES[evaluation]}, {title} by share of labels. "
+    # The page of a data set has both side by side.
+    title += ", frozen encoder" if evaluation == "frozen" else ""
     words += at_last(records, "share", "{} of the labels")
     chart = lines_with_intervals(summary, records, x, METRIC_NAMES[metric])
-    return figure(summary, f"{evaluation}-{dataset}", title, words, methods, records, usual_size(chart))
+    return figure(
+        summary, f"{evaluation}-{dataset}", title, words, methods, records, written_at_usual_size(chart)
+    )
 
 
 def probing_profile(summary: Summary, dataset: str, methods: Sequence[str]) -> Figure | None:
@@ -66,7 +72,7 @@ def probing_profile(summary: Summary, dataset: str, methods: Sequence[str]) -> F
     chart = lines_with_intervals(summary, records, x, METRIC_NAMES[metric], shift)
     title = f"{dataset}: {METRIC_NAMES[metric]}"
     words = f"Linear probes, {title} by block. {at_last(records, 'block', 'block {}')}"
-    return figure(summary, f"probe-{dataset}", title, words, methods, records, usual_size(chart))
+    return figure(summary, f"probe-{dataset}", title, words, methods, records, written_at_usual_size(chart))
 
 
 def cka_chart(
@@ -88,18 +94,16 @@ def cka_chart(
     x = alt.X("block:O", title="block", axis=alt.Axis(labelAngle=0))
     lowest = min(0.0, *(record["mean"] for record in records))
     y = alt.Y("mean:Q", title="CKA", scale=alt.Scale(domain=[lowest, 1]))
-    encoding = method_encoding(summary)
+    encoding = method_encoding(drawn_styles(summary, records))
     chart = alt.layer(
-        base.mark_tick(color="#6b7280", thickness=2, width=26).encode(
-            x=x, y=alt.Y("max(null):Q", title="CKA")
-        ),
+        base.mark_tick(color=FAINT, thickness=2, width=26).encode(x=x, y=alt.Y("max(null):Q", title="CKA")),
         base.mark_line(strokeWidth=1.5, opacity=0.7).encode(x=x, y=y, color=encoding["color"]),
-        base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, **encoding, description="says:N"),
+        base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, **encoding, tooltip="says:N"),
     )
     title = f"{dataset}: {KERNEL_NAMES[kernel]}, {percent(fraction)} labels"
     words = f"CKA before and after fine-tuning, {title}. {at_last(records, 'block', 'block {}')}"
     place = f"cka-{kernel}-{dataset}-{fraction:g}".replace(".", "_")
-    return figure(summary, place, title, words, methods, records, usual_size(chart))
+    return figure(summary, place, title, words, methods, records, written_at_usual_size(chart))
 
 
 def ks_chart(summary: Summary, dataset: str, fraction: float, methods: Sequence[str]) -> Figure | None:
@@ -124,13 +128,13 @@ def ks_chart(summary: Summary, dataset: str, fraction: float, methods: Sequence[
             x=alt.X("class:N", title=None, sort=list(classes), axis=axis),
             xOffset=alt.XOffset("method:N", sort=list(methods)),
             y=alt.Y("mean:Q", title="KS distance", scale=alt.Scale(zero=True)),
-            description="says:N",
-            **method_encoding(summary),
+            tooltip="says:N",
+            **method_encoding(drawn_styles(summary, records)),
         )
     )
     title = f"{dataset}: {percent(fraction)} of the labels"
     words = f"KS distance by class, {title}. {at_last(records, 'class', 'class {}')}"
-    return figure(summary, f"ks-{dataset}", title, words, methods, records, usual_size(chart))
+    return figure(summary, f"ks-{dataset}", title, words, methods, records, written_at_usual_size(chart))
 
 
 def cost_chart(summary: Summary, dataset: str, methods: Sequence[str]) -> Figure | None:
@@ -147,14 +151,14 @@ def cost_chart(summary: Summary, dataset: str, methods: Sequence[str]) -> Figure
     base = alt.Chart()
     x = alt.X("seconds:Q", title="seconds of pretraining, one seed", axis=alt.Axis(tickCount=6, grid=False))
     y = alt.Y("mean:Q", title=METRIC_NAMES[metric], scale=fitting_scale(records))
-    encoding = method_encoding(summary)
+    encoding = method_encoding(drawn_styles(summary, records))
     chart = alt.layer(
         base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(
             x=x, y=alt.Y("low:Q", title=METRIC_NAMES[metric]), y2="high:Q", color=encoding["color"]
         ),
-        base.mark_point(filled=True, size=80, opacity=1).encode(x=x, y=y, **encoding, description="says:N"),
+        base.mark_point(filled=True, size=80, opacity=1).encode(x=x, y=y, **encoding, tooltip="says:N"),
     )
     title = f"{dataset}: {METRIC_NAMES[metric]} at {percent(fraction)} of the labels"
     points = ". ".join(record["says"] for record in records)
     words = f"{title} against seconds of pretraining. {points}."
-    return figure(summary, f"cost-{dataset}", title, words, methods, records, usual_size(chart))
+    return figure(summary, f"cost-{dataset}", title, words, methods, records, written_at_usual_size(chart))

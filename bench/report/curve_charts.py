@@ -1,20 +1,31 @@
 """The charts of training curves, and of the output distributions behind a KS value."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import altair as alt
 
-from bench.report.encodings import Record, figure, method_encoding, usual_size
+from bench.report.encodings import (
+    Record,
+    drawn_styles,
+    figure,
+    in_colours,
+    method_encoding,
+    written,
+    written_at_usual_size,
+)
 from bench.report.layout import Figure, listed, number, percent
 from bench.report.outputs import Outputs
-from bench.report.summary import Summary, quantities
+from bench.report.summary import Summary
 from bench.report.tables import thinned
+from bench.report.vega import FAINT
 
 CURVE_POINTS = 120
 FEW = 60
-PANEL = 150
-PANEL_POINTS = 25
+# Worked out where it is shown: as text in every record it would be most of the page.
+SAYS = "datum.method + ', epoch ' + datum.epoch + ': ' + format(datum.mean, '.3f')"
+PANEL, PANELS = 150, 2
 # A facet asks for data of its own; the figure puts the records there.
 RECORDS = alt.Data(name="records")
 
@@ -27,63 +38,34 @@ def curve_chart(
     if not curves:
         return None
     final, records, ends = max(max(points) for points in curves.values()), list[Record](), []
+    drawn_points = 0
     for method, points in sorted(curves.items(), key=lambda item: methods.index(item[0])):
         drawn = {**points, final: points[0]} if list(points) == [0] else points
-        for epoch in thinned(sorted(drawn), CURVE_POINTS):
-            words = f"{method}, epoch {epoch}: {number(drawn[epoch])}"
-            records.append({"method": method, "epoch": epoch, "mean": round(drawn[epoch], 5), "says": words})
-        ends.append(f"{method} {number(drawn[max(drawn)])}")
-    encoding = method_encoding(summary)
+        epochs = thinned(sorted(drawn), CURVE_POINTS)
+        drawn_points += len(epochs)
+        means = [round(drawn[epoch], 5) for epoch in epochs]
+        records.append({"method": method, "epoch": epochs, "mean": means})
+        ends.append(f"{method} {number(means[-1])}")
+    chart = in_colours(_curves(axis, drawn_points <= FEW), drawn_styles(summary, records))
+    words = f"{dataset}, {axis} by epoch of pretraining. At the last epoch: {listed(ends)}."
+    name = f"{quantity.replace('_', '-')}-{dataset}"
+    return figure(summary, name, f"{dataset}: {axis}", words, methods, records, chart)
+
+
+@cache
+def _curves(axis: str, is_marked: bool) -> dict[str, Any]:
+    """Lines by epoch; with a mark at every epoch, or one that is only found by pointing at it."""
+    encoding = method_encoding(())
     base = alt.Chart()
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=6, tickMinStep=1, grid=False))
     y = alt.Y("mean:Q", title=axis, scale=alt.Scale(zero=False))
-    layers = [base.mark_line(strokeWidth=2).encode(x=x, y=y, color=encoding["color"])]
-    if len(records) <= FEW:
-        layers.append(
-            base.mark_point(filled=True, size=45, opacity=1).encode(
-                x=x, y=y, **encoding, description="says:N"
-            )
-        )
-    words = f"{dataset}, {axis} by epoch of pretraining. At the last epoch: {listed(ends)}."
-    name = f"{quantity.replace('_', '-')}-{dataset}"
-    return figure(
-        summary, name, f"{dataset}: {axis}", words, methods, records, usual_size(alt.layer(*layers))
+    chart = alt.layer(
+        base.mark_line(strokeWidth=2).encode(x=x, y=y, color=encoding["color"]),
+        base.mark_point(filled=True, size=45, opacity=int(is_marked)).encode(
+            x=x, y=y, **encoding, tooltip="says:N"
+        ),
     )
-
-
-def method_curves(summary: Summary, method: str, baseline: str) -> Figure | None:
-    """Loss and kNN score of a method and the baseline by epoch, a panel per data set and quantity."""
-    shown = [method] if method == baseline else [baseline, method]
-    records: list[Record] = []
-    order = []
-    for dataset in summary.protocol.datasets:
-        for quantity, _, axis in quantities(summary, dataset):
-            panel, curves = f"{dataset}: {axis}", summary.curve(dataset, quantity)
-            order.append(panel)
-            for name in shown:
-                points = curves.get(name, {})
-                records += [
-                    {"method": name, "panel": panel, "epoch": epoch, "mean": round(points[epoch], 5)}
-                    for epoch in thinned(sorted(points), PANEL_POINTS)
-                ]
-    if not records:
-        return None
-    chart = (
-        alt.Chart()
-        .mark_line(strokeWidth=2, point={"size": 25, "filled": True, "opacity": 1})
-        .encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickCount=4, tickMinStep=1, grid=False)),
-            y=alt.Y("mean:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
-            **method_encoding(summary),
-        )
-        .properties(width=1.5 * PANEL, height=PANEL)
-        .facet(facet=alt.Facet("panel:N", title=None, sort=order), data=RECORDS, columns=4, spacing=24)
-        .resolve_scale(x="independent", y="independent")
-    )
-    panels = listed(order)
-    words = f"Pretraining of {listed(shown)}, by epoch: {panels}. The data sets' pages have the numbers."
-    drawing = figure(summary, f"curves-{method}", "Loss and kNN score by epoch", words, shown, records, chart)
-    return replace(drawing, note="")
+    return written_at_usual_size(chart.transform_flatten(["epoch", "mean"]).transform_calculate(says=SAYS))
 
 
 def outputs_chart(
@@ -99,39 +81,35 @@ def outputs_chart(
         # A panel's heading holds the value that its curves are behind.
         panel = f"{own.method}, KS {number(own.distance)}"
         for labels, steps in zip(names, (own.few, own.every), strict=True):
-            records += [
-                {"method": own.method, "panel": panel, "labels": labels, "p": p, "share": share}
-                for p, share in steps
-            ]
-        records.append(
-            {
-                "method": own.method,
-                "panel": panel,
-                "labels": "gap",
-                "p": own.at,
-                "low": own.low,
-                "high": own.high,
-            }
-        )
-    order = [f"{own.method}, KS {number(own.distance)}" for own in outputs]
+            p, share = zip(*steps, strict=True)
+            records.append({"method": own.method, "panel": panel, "labels": labels, "p": p, "share": share})
+        gap = {"low": own.low, "high": own.high, "p": [own.at], "share": [None]}
+        records.append({"method": own.method, "panel": panel, "labels": "gap", **gap})
+    order = tuple(dict.fromkeys(record["panel"] for record in records))
     base = alt.Chart()
     x = alt.X(
         "p:Q", title="predicted probability", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=3)
     )
-    y = alt.Y("share:Q", title="share of test images", axis=alt.Axis(tickCount=3, format="%"))
+    y = alt.Y(
+        "share:Q",
+        title="share of test images",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(tickCount=3, format="%"),
+    )
     dash = alt.StrokeDash("labels:N", scale=alt.Scale(domain=names, range=[[4, 3], [1, 0]]), legend=None)
-    colour = method_encoding(summary)["color"]
+    colour = method_encoding(drawn_styles(summary, records))["color"]
     lines = base.transform_filter("datum.labels != 'gap'").mark_line(
         strokeWidth=1.5, interpolate="step-after"
     )
-    gaps = base.transform_filter("datum.labels == 'gap'").mark_rule(strokeWidth=2, color="#6b7280")
+    gaps = base.transform_filter("datum.labels == 'gap'").mark_rule(strokeWidth=2, color=FAINT)
     chart = (
         alt.layer(
             lines.encode(x=x, y=y, strokeDash=dash, color=colour),
             gaps.encode(x=x, y=alt.Y("low:Q", title="share of test images"), y2="high:Q"),
         )
         .properties(width=PANEL, height=PANEL * 0.75)
-        .facet(facet=alt.Facet("panel:N", title=None, sort=order), data=RECORDS, columns=2, spacing=18)
+        .facet(facet=alt.Facet("panel:N", title=None, sort=order), data=RECORDS, columns=PANELS, spacing=18)
+        .transform_flatten(["p", "share"])
     )
     first = outputs[0]
     title = f"{dataset}: “{first.class_name}”, seed {first.seed}"
@@ -140,4 +118,6 @@ def outputs_chart(
         f"Distribution of the predicted probability of {first.class_name} on {dataset}, dashed with {few}, "
         f"solid with all. Largest gap between the two, the KS distance: {values}."
     )
-    return figure(summary, f"outputs-{dataset}", title, words, methods, records, chart)
+    rows = -(-len(outputs) // PANELS)
+    size = (PANELS * PANEL + 111, rows * round(PANEL * 0.75 + 42) + 31)
+    return figure(summary, f"outputs-{dataset}", title, words, methods, records, written(chart), size)

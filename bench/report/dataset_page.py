@@ -49,7 +49,7 @@ def dataset_context(
         "cka_numbers": numbers.cka,
         "ks": charts.ks,
         "outputs": charts.outputs,
-        "ks_numbers": [numbers.ks],
+        "ks_numbers": [numbers.ks, *charts.outputs_numbers],
         "curves": charts.curves,
         "curve_numbers": numbers.curves,
         "cost": charts.cost,

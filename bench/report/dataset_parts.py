@@ -22,6 +22,7 @@ class DatasetCharts:
         cka: by kernel and label fraction.
         ks: by class.
         outputs: the distributions behind the KS distance.
+        outputs_numbers: the same as a table.
         curves: of pretraining.
         cost: against quality.
         samples: images and views.
@@ -32,6 +33,7 @@ class DatasetCharts:
     cka: dict[tuple[str, float], Figure]
     ks: list[Figure]
     outputs: list[Figure]
+    outputs_numbers: list[Table]
     curves: list[Figure]
     cost: list[Figure]
     samples: list[Strip]
@@ -61,6 +63,7 @@ def dataset_charts(view: View, dataset: str) -> DatasetCharts:
         for fraction in fractions
     }
     outputs = outputs_of(summary, dataset, methods)
+    outputs_figure = outputs_chart(summary, dataset, outputs, methods)
     curves = [
         curve_chart(summary, dataset, quantity, axis, methods)
         for quantity, _, axis in quantities(summary, dataset)
@@ -71,7 +74,8 @@ def dataset_charts(view: View, dataset: str) -> DatasetCharts:
         probe=_present(charts.probing_profile(summary, dataset, methods)),
         cka={key: figure for key, figure in cka.items() if figure},
         ks=_present(charts.ks_chart(summary, dataset, fractions[0], methods)),
-        outputs=_present(outputs_chart(summary, dataset, outputs, methods)),
+        outputs=_present(outputs_figure),
+        outputs_numbers=[tables.outputs_table(summary, dataset, outputs)] if outputs_figure else [],
         curves=[figure for figure in curves if figure],
         cost=_present(charts.cost_chart(summary, dataset, methods)),
         samples=[strip] if strip else [],

@@ -5,11 +5,11 @@ from typing import Any
 
 import altair as alt
 
-from bench.report.layout import Figure, listed, number, span
+from bench.report.layout import Figure, MethodStyle, listed, number, span
 from bench.report.summary import Measurement, Summary
-from bench.report.svg import drawn
 
-WIDTH, HEIGHT = 360, 230
+# Of a whole chart with its axes, in pixels. The page makes it as wide as its column.
+WIDTH, HEIGHT = 420, 285
 # More lines than colours cannot be told apart; the tables hold everything.
 MOST_DRAWN = 8
 
@@ -46,16 +46,34 @@ def measured_record(summary: Summary, measurement: Measurement, place: str) -> R
     return record | {"says": words}
 
 
-def method_encoding(summary: Summary) -> dict[str, Any]:
-    """Colour and shape of the methods; the page has a key, so the charts have none."""
-    styles = summary.styles.values()
+def drawn_styles(summary: Summary, records: Sequence[Record]) -> tuple[MethodStyle, ...]:
+    """Styles of the methods that a chart shows."""
+    return tuple(summary.styles[name] for name in dict.fromkeys(record["method"] for record in records))
+
+
+def method_encoding(styles: Sequence[MethodStyle]) -> dict[str, Any]:
+    """Colour and shape of the methods drawn; the page has a key, so the charts have none."""
     names = [style.name for style in styles]
-    colours = alt.Scale(domain=names, range=[style.colour for style in styles])
+    # The style sheet's names for the colours: it has a value for each in either theme.
+    colours = alt.Scale(domain=names, range=[f"var(--c{style.place})" for style in styles])
     shapes = alt.Scale(domain=names, range=[style.shape for style in styles])
     return {
         "color": alt.Color("method:N", scale=colours, legend=None),
         "shape": alt.Shape("method:N", scale=shapes, legend=None),
     }
+
+
+def in_colours(spec: dict[str, Any], styles: Sequence[MethodStyle]) -> dict[str, Any]:
+    """A layered chart of no methods, as the same of some: Altair takes long over each new chart."""
+    scales = {
+        name: channel.to_dict(validate=False)["scale"] for name, channel in method_encoding(styles).items()
+    }
+    layers = []
+    for layer in spec["layer"]:
+        known = {name: value for name, value in layer["encoding"].items() if name in scales}
+        styled = {name: {**value, "scale": scales[name]} for name, value in known.items()}
+        layers.append({**layer, "encoding": {**layer["encoding"], **styled}})
+    return {**spec, "layer": layers}
 
 
 def lines_with_intervals(
@@ -65,14 +83,12 @@ def lines_with_intervals(
     base = alt.Chart()
     place = {"x": x} if shift is None else {"x": x, "xOffset": shift}
     y = alt.Y("mean:Q", title=title, scale=fitting_scale(records))
-    encoding = method_encoding(summary)
+    encoding = method_encoding(drawn_styles(summary, records))
     colour = {"color": encoding["color"]}
     return alt.layer(
         base.mark_line(strokeWidth=1.5, opacity=0.7).encode(**place, y=y, **colour),
         base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(**place, y="low:Q", y2="high:Q", **colour),
-        base.mark_point(filled=True, size=70, opacity=1).encode(
-            **place, y=y, **encoding, description="says:N"
-        ),
+        base.mark_point(filled=True, size=70, opacity=1).encode(**place, y=y, **encoding, tooltip="says:N"),
     )
 
 
@@ -89,7 +105,8 @@ def figure(
     words: str,
     methods: Sequence[str],
     records: Sequence[Record],
-    chart: Any,
+    chart: dict[str, Any],
+    size: tuple[int, int] = (WIDTH, HEIGHT),
 ) -> Figure:
     """A chart in its frame.
 
@@ -100,16 +117,23 @@ def figure(
         words: the text alternative: what the chart says.
         methods: that it was to show.
         records: what it shows; methods without any are named below it.
-        chart: Altair's.
+        chart: from written.
+        size: of the drawing in pixels, about.
     """
-    # Altair would copy and check every record many times over.
-    spec = _without_data(chart.to_dict(validate=False)) | {"data": {"values": list(records)}}
+    spec = chart | {"data": {"values": list(records)}}
     absent = [method for method in methods if method not in {record["method"] for record in records}]
     notes = [f"Not drawn, for want of values from every seed: {listed(absent)}."] if absent else []
     left_out = len(summary.protocol.methods) - len(methods)
     if left_out:
         notes.append(f"{left_out} other methods are in the tables only.")
-    return Figure(name, title, words, drawn(spec), " ".join(notes))
+    return Figure(name, title, words, spec, size, " ".join(notes))
+
+
+def written(chart: Any) -> dict[str, Any]:
+    """Altair's chart as Vega-Lite without data: the figure adds them, Altair would copy them many times."""
+    spec = _without_data(chart.to_dict(validate=False))
+    # The page says once for all charts how they look, and its script knows which version it is.
+    return {key: value for key, value in spec.items() if key not in ("config", "$schema", "datasets")}
 
 
 def _without_data(spec: dict[str, Any]) -> dict[str, Any]:
@@ -125,9 +149,13 @@ def _without_data(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def usual_size(chart: alt.LayerChart | alt.FacetChart | alt.Chart) -> Any:
-    """The chart as large as the page's columns expect; it shrinks with them."""
-    return chart.properties(width=WIDTH, height=HEIGHT)
+def written_at_usual_size(chart: alt.LayerChart | alt.FacetChart | alt.Chart) -> dict[str, Any]:
+    """A chart of one panel, so large with all its axes that the page's columns fit it; see written."""
+    return written(chart) | {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "autosize": {"type": "fit", "contains": "padding"},
+    }
 
 
 def at_last(records: Sequence[Record], axis: str, place: str) -> str:

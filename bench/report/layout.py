@@ -4,9 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from markupsafe import Markup
+from typing import Any, Literal
 
 METRIC_NAMES = {
     "macro_auroc": "macro AUROC",
@@ -164,14 +162,16 @@ class Figure:
         id: unique on the page.
         title: what it shows.
         alternative: the same in words.
-        svg: the drawing.
+        spec: Vega-Lite, drawn by the page.
+        size: width and height of the drawing in pixels, about; the page keeps room of this shape.
         note: what the chart cannot show; may be empty.
     """
 
     id: str
     title: str
     alternative: str
-    svg: Markup
+    spec: dict[str, Any]
+    size: tuple[int, int]
     note: str = ""
 
 

@@ -1,5 +1,9 @@
 """The one entry to the report: from a protocol and what lies on disk to the files below reports/."""
 
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +26,10 @@ from bench.report.paper_tables import claim_table, differences_counted, ledger_t
 from bench.report.plot_tables import write_plot_tables
 from bench.report.read import read_results
 from bench.report.summary import Summary, summarise
+from bench.report.vega import chart_script
 from bench.report.view import View, view_of
 from bench.results import REPORTS, write_json, write_table, write_text
+from bench.workers import side_by_side
 
 LEADERBOARD = REPORTS / "leaderboard.html"
 RESULTS_TABLE = REPORTS / "results.csv"
@@ -42,42 +48,69 @@ def write_reports(protocol: Protocol) -> Path:
     Returns:
         The leaderboard's file.
     """
-    summary = summarise(protocol, read_results(protocol))
-    write_table(RESULTS_TABLE, summary.results.table)
-    write_json(METRICS, short_metrics(summary))
-    analysis = analyse(summary)
-    write_document(DOCUMENT, results_document(summary, analysis))
-    write_plot_tables(summary)
-    write_pages(view_of(summary, analysis))
+    with _without_collector():
+        summary = summarise(protocol, read_results(protocol))
+        analysis = analyse(summary)
+        files: list[Callable[[], object]] = [
+            lambda: write_document(DOCUMENT, results_document(summary, analysis)),
+            lambda: write_table(RESULTS_TABLE, summary.results.table),
+            lambda: write_json(METRICS, short_metrics(summary)),
+            lambda: write_plot_tables(summary),
+        ]
+        side_by_side(pages(view_of(summary, analysis)) + files)
+    _remove_others(METHODS, list(protocol.methods))
+    _remove_others(DATASETS, list(protocol.datasets))
     return LEADERBOARD
 
 
-def write_pages(view: View) -> None:
-    """Write the leaderboard and a page for each method and data set."""
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Look for no cycles meanwhile: millions of small things live to the end, and none would be freed."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def pages(view: View) -> list[Callable[[], None]]:
+    """Tasks that write the leaderboard and a page for each method and data set."""
     protocol = view.summary.protocol
     # Checking every part of every chart against Vega-Lite's schema takes longer than drawing them.
     with debug_mode(False):
         charts = {dataset: dataset_charts(view, dataset) for dataset in protocol.datasets}
-        curves = {method: own_curves(view, method) for method in protocol.methods}
     details = cell_details(view.summary)
+    synthetic = background.synthetic_datasets(protocol, view.summary.results)
     frame = {
         "profile": protocol.profile,
-        "synthetic": listed(background.synthetic_datasets(protocol, view.summary.results)),
-        "synthetic_count": len(background.synthetic_datasets(protocol, view.summary.results)),
+        "synthetic": listed(synthetic),
+        "synthetic_count": len(synthetic),
         "styles": [view.summary.styles[name] for name in view.drawn],
         "methods": list(protocol.methods),
         "datasets": list(protocol.datasets),
     }
-    for method in protocol.methods:
-        context = frame | method_context(view, method, curves[method], details, "../")
-        write_text(METHODS / f"{method}.html", render("method.html", context))
-    for dataset in protocol.datasets:
-        context = frame | dataset_context(view, dataset, charts[dataset], details, "../")
-        write_text(DATASETS / f"{dataset}.html", render("dataset.html", context))
-    _remove_others(METHODS, list(protocol.methods))
-    _remove_others(DATASETS, list(protocol.datasets))
-    context = frame | leaderboard_context(view, charts) | {"details": details}
-    write_text(LEADERBOARD, render("leaderboard.html", context))
+    chart_script()  # once, and not in each of the processes that write the pages
+
+    def leaderboard() -> None:
+        context = leaderboard_context(view, charts) | {"details": details}
+        write_text(LEADERBOARD, render("leaderboard.html", frame | context))
+
+    def of_method(method: str) -> None:
+        with debug_mode(False):
+            context = method_context(view, method, own_curves(view, method), details, "../")
+        write_text(METHODS / f"{method}.html", render("method.html", frame | context))
+
+    def of_dataset(dataset: str) -> None:
+        context = dataset_context(view, dataset, charts[dataset], details, "../")
+        write_text(DATASETS / f"{dataset}.html", render("dataset.html", frame | context))
+
+    return [
+        leaderboard,
+        *(partial(of_dataset, dataset) for dataset in protocol.datasets),
+        *(partial(of_method, method) for method in protocol.methods),
+    ]
 
 
 def short_metrics(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
@@ -134,7 +167,8 @@ def leaderboard_context(view: View, charts: dict[str, DatasetCharts]) -> dict[st
         "cka_numbers": [own.cka[0] for own in numbers],
         "ks": _all(part.ks for part in parts),
         "outputs": _all(part.outputs for part in parts),
-        "ks_numbers": [own.ks for own in numbers],
+        "ks_numbers": [own.ks for own in numbers]
+        + [table for part in parts for table in part.outputs_numbers],
         "curves": _all(part.curves[:1] for part in parts) + _all(part.curves[1:] for part in parts),
         "curve_numbers": [table for own in numbers for table in own.curves],
         "cost": _all(part.cost for part in parts),

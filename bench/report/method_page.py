@@ -1,26 +1,53 @@
 """The page of one method: where it stands, its parameters, and every run behind its numbers."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.report.background import check_sentence, method_settings, written_facts
 from bench.report.comparisons import Scope, difference_entry, place_name, places_of, score_entry
-from bench.report.curve_charts import method_curves
+from bench.report.curve_charts import curve_chart
 from bench.report.details import KEY_LENGTH, origin_words
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Column, Entry, Figure, Row, Table, number
 from bench.report.read import State
-from bench.report.summary import Measurement
+from bench.report.summary import Measurement, quantities
+from bench.report.tables import curve_table
 from bench.report.view import View
 
 
-def own_curves(view: View, method: str) -> list[Figure]:
-    """The method's training curves beside the baseline's; none where there are no results."""
-    figure = method_curves(view.summary, method, view.summary.protocol.report.baseline)
-    return [figure] if figure else []
+@dataclass(frozen=True)
+class OwnCurves:
+    """The training curves of a method beside the baseline's.
+
+    Attributes:
+        figures: one for each data set and quantity that has results.
+        tables: their numbers.
+    """
+
+    figures: list[Figure]
+    tables: list[Table]
+
+
+def own_curves(view: View, method: str) -> OwnCurves:
+    """Loss and kNN score of a method and the baseline on every data set."""
+    summary, shown = view.summary, _beside_baseline(view, method)
+    figures, tables = [], []
+    for dataset in summary.protocol.datasets:
+        for quantity, title, axis in quantities(summary, dataset):
+            figure = curve_chart(summary, dataset, quantity, axis, shown)
+            if figure:
+                # That other methods are elsewhere goes without saying here.
+                figures.append(replace(figure, note=""))
+                tables.append(curve_table(summary, dataset, quantity, title, shown))
+    return OwnCurves(figures, tables)
+
+
+def _beside_baseline(view: View, method: str) -> list[str]:
+    baseline = view.summary.protocol.report.baseline
+    return [method] if method == baseline else [baseline, method]
 
 
 def method_context(
-    view: View, method: str, curves: list[Figure], details: dict[str, Any], root: str
+    view: View, method: str, curves: OwnCurves, details: dict[str, Any], root: str
 ) -> dict[str, Any]:
     """What method.html places besides the frame of all pages.
 
@@ -32,15 +59,15 @@ def method_context(
         root: of the reports, as seen from the page.
     """
     protocol = view.summary.protocol
-    shown = [method] if method == protocol.report.baseline else [protocol.report.baseline, method]
     return {
         "root": root,
         "method": method,
         "own_style": view.summary.styles[method],
-        "shown": [view.summary.styles[name] for name in shown],
+        "shown": [view.summary.styles[name] for name in _beside_baseline(view, method)],
         "checks": check_sentence(method, protocol),
         "standings": [_standing_table(view, method, name, root) for name in EVALUATION_NAMES],
-        "curves": curves,
+        "curves": curves.figures,
+        "curve_numbers": curves.tables,
         "settings": written_facts(method_settings(protocol)[method]),
         "runs": [_run_table(view, method, dataset) for dataset in protocol.datasets],
         "details": details | {"cells": _own_cells(details["cells"], method)},
@@ -78,8 +105,7 @@ def _run_table(view: View, method: str, dataset: str) -> Table:
     """Every cell of the method on a data set with its provenance."""
     rows = [
         Row(cell.title.replace(f" {dataset} {method}", ""), _run_entries(state), group="")
-        for cell, state in view.summary.results.states.items()
-        if cell.method == method and cell.dataset == dataset
+        for cell, state in view.summary.results.states_of(dataset, method)
     ]
     heads = ("status", "started (UTC)", "seconds", "commit", "working tree", "hardware", "key")
     return Table(

@@ -10,6 +10,8 @@ from bench.cells import Cell
 from bench.report.summary import Measurement, Summary
 
 POINTS = 80
+# Probabilities at which the table of numbers reads the distributions off.
+READ_AT = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 # (probability, share of the test images at or below it), ascending.
 Steps = tuple[tuple[float, float], ...]
@@ -30,6 +32,7 @@ class Outputs:
         at: probability at which it lies.
         low: the lower distribution there.
         high: the higher one.
+        read_off: both distributions, few labels first, at each probability of READ_AT.
     """
 
     method: str
@@ -42,6 +45,7 @@ class Outputs:
     at: float
     low: float
     high: float
+    read_off: tuple[tuple[float, float], ...]
 
 
 def outputs_of(summary: Summary, dataset: str, methods: Sequence[str]) -> list[Outputs]:
@@ -107,6 +111,7 @@ def _compared(
         at=round(float(places[gap]), 4),
         low=round(ends[0], 4),
         high=round(ends[1], 4),
+        read_off=tuple((float((few <= p).mean()), float((every <= p).mean())) for p in READ_AT),
     )
 
 

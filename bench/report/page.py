@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,38 +12,45 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.report.layout import COLOURS, DARK_COLOURS
+from bench.report.vega import CONFIG, chart_script
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+# Nothing that could end the element, or a line of a script.
+_ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "&<>\u2028\u2029"}
+
+
+@dataclass(frozen=True)
+class Inlined:
+    """A script or style sheet as it stands in the page.
+
+    Attributes:
+        text: of the element.
+        digest: SHA-256 in base64; the policy lets what has it run.
+    """
+
+    text: Markup
+    digest: str
 
 
 def render(template: str, context: dict[str, Any]) -> str:
     """A page as HTML.
 
-    Every value is escaped. The content security policy lets the page load nothing and run one script, the
-    inlined one, named by its hash.
+    Every value is escaped. The content security policy lets the page load nothing and run its inlined scripts
+    only, named by their hashes.
 
     Args:
         template: file in the folder of templates.
         context: what it names.
     """
-    script, style = _script(), _style()
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            **context,
-            script=Markup(script),
-            style=Markup(style),
-            script_hash=_digest(script),
-            style_hash=_digest(style),
-        )
-    )
+    page = _environment().get_template(template)
+    return page.render(**context, scripts=_scripts(), style=_style(), chart_look=CONFIG)
 
 
 def json_block(content: Any) -> Markup:
     """JSON for a ``<script type="application/json">``: nothing in it can end the element."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+    return Markup(text.translate(_ESCAPES))
 
 
 @cache
@@ -60,19 +68,24 @@ def _environment() -> Environment:
 
 
 @cache
-def _script() -> str:
-    return (TEMPLATES / "page.js").read_text(encoding="utf-8")
+def _scripts() -> tuple[Inlined, ...]:
+    """In the order in which they run: what a reader clicks first, then what draws, then what is drawn."""
+    return (
+        _inlined((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        _inlined(chart_script()),
+        _inlined((TEMPLATES / "charts.js").read_text(encoding="utf-8")),
+    )
 
 
 @cache
-def _style() -> str:
+def _style() -> Inlined:
     """The style sheet with the methods' colours in both themes."""
     pairs = enumerate(zip(COLOURS, DARK_COLOURS, strict=True))
     variables = [f"--c{place}: light-dark({light}, {dark});" for place, (light, dark) in pairs]
     swatches = [f".c{place} {{ fill: var(--c{place}); }}" for place in range(len(COLOURS))]
     sheet = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    return "\n".join([":root {", *variables, "}", *swatches, sheet])
+    return _inlined("\n".join([":root {", *variables, "}", *swatches, sheet]))
 
 
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def _inlined(text: str) -> Inlined:
+    return Inlined(Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())

@@ -1,7 +1,9 @@
 """Everything the report needs from disk, read once; a cell that cannot be used is a hole with its reason."""
 
 import hashlib
+import json
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,7 @@ import pandas as pd
 
 from bench.cells import Cell, Keys, all_cells
 from bench.protocol import Protocol
+from bench.report.predictions import PredictionFiles
 from bench.report.tidy import Row, rows_of, tidy_table
 from bench.results import (
     HISTORY_FILE,
@@ -17,8 +20,6 @@ from bench.results import (
     CellRecord,
     Predictions,
     data_folder,
-    read_json,
-    read_predictions,
     read_record,
     read_table,
     stage_folder,
@@ -68,11 +69,23 @@ class Results:
     predictions: dict[tuple[Cell, int | None], Predictions]
     histories: dict[Cell, pd.DataFrame]
 
+    def states_of(self, dataset: str, method: str) -> list[tuple[Cell, State]]:
+        """The cells of a method on a data set, in the protocol's order."""
+        return self._grouped_states.get((dataset, method), [])
+
+    @cached_property
+    def _grouped_states(self) -> dict[tuple[str, str], list[tuple[Cell, State]]]:
+        grouped: dict[tuple[str, str], list[tuple[Cell, State]]] = {}
+        for cell, state in self.states.items():
+            grouped.setdefault((cell.dataset, cell.method), []).append((cell, state))
+        return grouped
+
 
 def read_results(protocol: Protocol) -> Results:
     """Read what there is of every cell of the protocol. Nothing on disk makes this fail."""
     cards, unprepared = _read_cards(protocol)
     keys = Keys(protocol)
+    readers = {dataset: PredictionFiles(card) for dataset, card in cards.items()}
     states: dict[Cell, State] = {}
     rows: dict[Cell, list[Row]] = {}
     predictions: dict[tuple[Cell, int | None], Predictions] = {}
@@ -83,7 +96,7 @@ def read_results(protocol: Protocol) -> Results:
             files = _CellFiles(cell, state.record)
             try:
                 rows[cell] = files.rows(cards[cell.dataset])
-                predictions |= files.predictions(cards[cell.dataset])
+                predictions |= files.predictions(readers[cell.dataset])
                 if cell.stage == "pretrain":
                     histories[cell] = files.history()
             except UserError as error:
@@ -96,7 +109,11 @@ def read_results(protocol: Protocol) -> Results:
 
 def cell_path(cell: Cell) -> Path:
     """Folder of a cell's results."""
-    return stage_folder(cell.stage, cell.dataset, cell.method) / cell.folder
+    return _stage_folder(cell.stage, cell.dataset, cell.method) / cell.folder
+
+
+# A large run has some fifty cells in each.
+_stage_folder = cache(stage_folder)
 
 
 def _read_cards(protocol: Protocol) -> tuple[dict[str, Card], dict[str, str]]:
@@ -130,34 +147,38 @@ class _CellFiles:
     """The files of a finished cell, each checked against the checksum in its record before it is read."""
 
     def __init__(self, cell: Cell, record: CellRecord | None) -> None:
-        self.cell = cell
+        self.cell, self.folder = cell, cell_path(cell)
         self.checksums = record.files if record else {}
 
     def rows(self, card: Card) -> list[Row]:
-        file = self._checked(METRICS_FILE)
+        content = self._checked(METRICS_FILE)
         try:
-            return rows_of(self.cell, read_json(file), card.task)
+            return rows_of(self.cell, json.loads(content), card.task)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            stage = self.cell.stage
+            file, stage = self.folder / METRICS_FILE, self.cell.stage
             raise UserError(f"{file} does not hold the metrics of stage {stage} ({error!r})") from None
 
-    def predictions(self, card: Card) -> dict[tuple[Cell, int | None], Predictions]:
+    def predictions(self, reader: PredictionFiles) -> dict[tuple[Cell, int | None], Predictions]:
         names: dict[int | None, str] = {}
         if self.cell.stage == "finetune":
             names = {None: PREDICTIONS_FILE}
         elif self.cell.stage == "probe":
             names = {block: block_predictions_file(block) for block in range(1, BLOCKS + 1)}
         return {
-            (self.cell, block): read_predictions(self._checked(name), card) for block, name in names.items()
+            (self.cell, block): reader.read(self.folder / name, self._checked(name))
+            for block, name in names.items()
         }
 
     def history(self) -> pd.DataFrame:
-        return read_table(self._checked(HISTORY_FILE))
+        self._checked(HISTORY_FILE)
+        return read_table(self.folder / HISTORY_FILE)
 
-    def _checked(self, name: str) -> Path:
-        file = cell_path(self.cell) / name
-        if not file.is_file():
-            raise UserError(f"{file} is missing. Restore it with: dvc repro")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != self.checksums.get(name):
+    def _checked(self, name: str) -> bytes:
+        file = self.folder / name
+        try:
+            content = file.read_bytes()
+        except OSError:
+            raise UserError(f"{file} is missing. Restore it with: dvc repro") from None
+        if hashlib.sha256(content).hexdigest() != self.checksums.get(name):
             raise UserError(f"{file} has changed since the cell was finished. Restore it with: dvc repro")
-        return file
+        return content

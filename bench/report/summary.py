@@ -119,11 +119,12 @@ def summarise(protocol: Protocol, results: Results) -> Summary:
     """Summarise all results over the seeds, with intervals of the primary metrics."""
     summary = with_best(over_seeds(results.table, protocol.seeds))
     rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
-    histories = [
-        frame.assign(dataset=cell.dataset, method=cell.method, seed=cell.seed)
-        for cell, frame in results.histories.items()
-    ]
-    empty = pd.DataFrame(columns=["dataset", "method", "seed", "epoch"])
+    whose = ["dataset", "method", "seed"]
+    histories = pd.DataFrame(columns=[*whose, "epoch"])
+    if results.histories:
+        keys = [(cell.dataset, cell.method, cell.seed) for cell in results.histories]
+        joined = pd.concat(results.histories.values(), keys=keys, names=whose)
+        histories = joined.reset_index(level=whose)
     columns = draw_columns(protocol, results)
     return Summary(
         protocol=protocol,
@@ -131,7 +132,7 @@ def summarise(protocol: Protocol, results: Results) -> Summary:
         measured={_measurement(row): row for row in rows},
         columns=columns,
         intervals=_intervals(columns, protocol.report.level),
-        curves=curve_means(pd.concat(histories) if histories else empty, protocol.seeds),
+        curves=curve_means(histories, protocol.seeds),
     )
 
 

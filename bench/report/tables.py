@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bench.report.layout import KERNEL_NAMES, METRIC_NAMES, Column, Entry, Row, Table, number, percent
+from bench.report.outputs import READ_AT, Outputs
 from bench.report.summary import Measurement, Summary
 from imssl.encoder import BLOCKS
 
@@ -64,6 +65,28 @@ def ks_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
         rows=tuple(rows) if fractions else (),
         evaluation="ks",
         note=_seed_note(summary) + " 0: the probabilities are distributed alike; 1: they do not overlap.",
+    )
+
+
+def outputs_table(summary: Summary, dataset: str, outputs: Sequence[Outputs]) -> Table:
+    """The output distributions behind a KS distance, read off at a few probabilities."""
+    rows, few, title = [], "few", f"{dataset}: output distributions"
+    for own in outputs:
+        few = percent(own.fraction)
+        title = f"{dataset}: output distributions of “{own.class_name}”, seed {own.seed}"
+        entries = [
+            Entry(percent(round(a, 3)), (f"with all {percent(round(b, 3))}",)) for a, b in own.read_off
+        ]
+        gap = Entry(number(own.distance), (f"at p = {number(own.at)}",))
+        rows.append(Row(own.method, (*entries, gap), summary.styles[own.method]))
+    return Table(
+        id=f"t-outputs-{dataset}",
+        title=title,
+        corner="Method",
+        columns=(*(Column(f"p ≤ {p:g}") for p in READ_AT), Column("largest gap")),
+        rows=tuple(rows),
+        note=f"Share of the test images whose predicted probability is at most p: with {few} of the labels, "
+        "below it with all. The largest gap between the two is the KS distance.",
     )
 
 

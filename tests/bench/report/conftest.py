@@ -1,0 +1,69 @@
+"""The report of the small run, read once or opened in a browser, and a copy of the run to change."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture
+def copy(run, tmp_path, monkeypatch):
+    """A copy of the run to change, as the current folder."""
+    shutil.copytree(run, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def table(run):
+    return pd.read_csv(run / "reports" / "results.csv", dtype={"class": str}).fillna(
+        {"class": "", "metric": ""}
+    )
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return (run / "reports" / "leaderboard.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on the path")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, run):
+    """Open a page of the report; at the end nothing may have been complained of or asked for."""
+    contexts, complaints, requests = [], [], []
+
+    def visit(name="leaderboard.html", view="", reports=run / "reports", **settings):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **settings})
+        contexts.append(context)
+        page = context.new_page()
+        # The page's policy is reported to the page, and a request that it stopped may show nowhere else.
+        page.add_init_script(
+            "addEventListener('securitypolicyviolation', (own) => console.error(own.violatedDirective))"
+        )
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(f"{(reports / name).as_uri()}{view}")
+        if settings.get("java_script_enabled", True):
+            page.wait_for_selector("html[data-ready]")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []

@@ -1,0 +1,113 @@
+"""The pages as files: nothing from data is markup, nothing is asked for, equal results are equal bytes."""
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.report.leaderboard import write_reports
+from bench.report.page import json_block
+from tests.bench.report.reading import PAGES, Page
+from tests.bench.small_run import CHEST, HTML_CLASS, small_protocol
+
+
+def test_text_from_data_is_escaped_everywhere(page):
+    parsed = Page(page)
+    assert any(HTML_CLASS in text for text in parsed.text)
+    assert HTML_CLASS not in page
+    assert {kind for kind, _ in parsed.scripts} == {"application/json", "module"}
+    written = [text for kind, text in parsed.scripts if kind == "application/json"]
+    assert HTML_CLASS in str([json.loads(text) for text in written])
+    assert not [sign for sign in "<>&\u2028\u2029" if sign in "".join(written)]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_escapes_the_text_of_data(run, name):
+    page = (run / "reports" / name).read_text(encoding="utf-8")
+    assert HTML_CLASS not in page
+    assert "the loss is <b>" not in page
+    assert [kind for kind, _ in Page(page).scripts].count("module") == 3
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_ask_the_network_for_nothing(run, name):
+    file = run / "reports" / name
+    page = file.read_text(encoding="utf-8")
+    parsed = Page(page)
+    for tag, name, address in parsed.attributes:
+        assert name not in ("srcset", "action", "data", "poster", "style")
+        assert name != "src" or address.startswith("data:image/png;base64,")
+        assert not name.startswith("on")
+        if name == "href" and not address.startswith("#"):
+            assert (file.parent / address).is_file(), f"{tag} {address}"
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL).group(1)
+    assert "@import" not in style
+    assert "url(" not in style
+    (policy,) = [
+        content for tag, name, content in parsed.attributes if tag == "meta" and "default-src" in str(content)
+    ]
+    digests = [
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for kind, text in parsed.scripts
+        if kind == "module"
+    ]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    assert policy.startswith(f"default-src 'none'; script-src {allowed};")
+    assert "unsafe" not in policy
+    assert len(page.encode()) < 3_000_000
+
+
+def test_text_in_json_cannot_end_its_element_or_a_line():
+    hostile = "</script><!--&\u2028\u2029"
+    block = str(json_block({"name": hostile}))
+    assert not [sign for sign in "<>&\u2028\u2029" if sign in block]
+    assert json.loads(block) == {"name": hostile}
+
+
+def test_links_on_the_page_have_their_targets(page):
+    attributes = Page(page).attributes
+    targets = [value for _, name, value in attributes if name == "id"]
+    assert len(targets) == len(set(targets))
+    assert {value[1:] for _, name, value in attributes if name == "href" and value[0] == "#"} <= set(targets)
+    described = [value for _, name, value in attributes if name == "aria-labelledby"]
+    assert set(described) <= set(targets)
+
+
+def test_pages_of_methods_and_data_sets_that_are_gone_are_removed(copy):
+    protocol = small_protocol()
+    left = protocol.model_copy(
+        update={
+            "methods": {"moco": protocol.methods["moco"]},
+            "datasets": {CHEST: protocol.datasets[CHEST]},
+        }
+    )
+    write_reports(left)
+    assert [file.name for file in Path("reports/methods").iterdir()] == ["moco.html"]
+    assert [file.name for file in Path("reports/datasets").iterdir()] == [f"{CHEST}.html"]
+    assert "random-init" not in Path("reports/methods/moco.html").read_text()
+
+
+def test_the_same_results_give_the_same_bytes(copy):
+    before = {file: file.read_bytes() for file in Path("reports").rglob("*.*")}
+    assert {str(file.relative_to("reports")) for file in before} >= {
+        *PAGES,
+        "results.csv",
+        "results.json",
+        "metrics.json",
+    }
+    write_reports(small_protocol())
+    assert {file: file.read_bytes() for file in Path("reports").rglob("*.*")} == before
+
+
+def test_without_any_result_the_page_still_comes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = write_reports(small_protocol())
+    text = " ".join(Page(file.read_text(encoding="utf-8")).text)
+    assert "0 of 64 cells are done; 64 missing." in text
+    assert "data set not prepared" in text
+    assert json.loads(Path("reports/metrics.json").read_text()) == {}
+    assert set(pd.read_csv("reports/results.csv")["status"]) == {"missing"}
