@@ -4,7 +4,6 @@ Two processes of one thread each do more on two cores than one process of two th
 another program wants a core. Which worker runs a cell, and beside what, changes none of its numbers.
 """
 
-import json
 import multiprocessing
 import os
 import sys
@@ -14,14 +13,15 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.machine_failures import GOES_ON, machine_failure
 from imssl.errors import UserError
 
 # Does the work of one number and returns what is to be told of it; it may tell on its way through the second
-# argument. Both must be plain JSON values.
+# argument. Both go through a pipe between this process and its own forks, as multiprocessing sends objects.
 Work = Callable[[int, Callable[[Any], None]], Any]
+Result = TypeVar("Result")
 
 PROGRESS, DONE, REFUSED = "progress", "done", "refused"
 
@@ -64,23 +64,28 @@ def workers(count: int, work: Work) -> Iterator[Run]:
         pool.stop()
 
 
-def side_by_side(tasks: Sequence[Callable[[], object]]) -> None:
-    """Carry out tasks on all cores, for what they write; the first ones first.
+def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Carry out tasks on all cores, the first ones first.
 
     Args:
-        tasks: of one thread each; what they return is lost, as they may run in forked processes.
+        tasks: of one thread each; they may run in forked processes, so nothing but what they write and
+            return is left of them.
+
+    Returns:
+        What the tasks return, in their order.
 
     Raises:
         UserError: of a task; or a worker was killed.
     """
     count = worker_count(1, len(tasks))
+    found: dict[int, Result] = {}
 
-    def work(number: int, _tell: Callable[[Any], None]) -> None:
-        tasks[number]()
+    def work(number: int, _tell: Callable[[Any], None]) -> Result:
+        return tasks[number]()
 
     with workers(count, work) if count > 1 else in_this_process(work, lambda *_: None) as run:
-        for _ in run(range(len(tasks))):
-            pass
+        found.update((job, told) for job, kind, told in run(range(len(tasks))) if kind == DONE)
+    return [found[job] for job in range(len(tasks))]
 
 
 class Workers:
@@ -110,7 +115,7 @@ class Workers:
             while waiting and idle:
                 connection, job = idle.pop(), waiting.pop(0)
                 busy[connection] = job
-                _send(connection, job)
+                connection.send(job)
                 yield job, PROGRESS, None
             for ready in wait(list(busy)):
                 connection = ready  # type: ignore[assignment]
@@ -132,7 +137,7 @@ class Workers:
 
     def _receive(self, connection: Connection) -> tuple[str, Any]:
         try:
-            kind, told = json.loads(connection.recv_bytes())
+            kind, told = connection.recv()
         except (EOFError, ConnectionError):
             process = self._processes[connection]
             process.join()
@@ -148,23 +153,19 @@ def _serve(connection: Connection, others: list[Connection], work: Work) -> None
         other.close()
     try:
         while True:
-            job = json.loads(connection.recv_bytes())
+            job = connection.recv()
             try:
-                _send(connection, (DONE, work(job, lambda told: _send(connection, (PROGRESS, told)))))
+                connection.send((DONE, work(job, lambda told: connection.send((PROGRESS, told)))))
             except UserError as error:
-                _send(connection, (REFUSED, str(error)))
+                connection.send((REFUSED, str(error)))
             except Exception as error:
                 message = machine_failure(error)
                 if message is None:
                     raise
-                _send(connection, (REFUSED, message))
+                connection.send((REFUSED, message))
     except (EOFError, ConnectionError, KeyboardInterrupt):
         os._exit(0)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
-
-
-def _send(connection: Connection, message: Any) -> None:
-    connection.send_bytes(json.dumps(message).encode())

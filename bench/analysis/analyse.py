@@ -1,6 +1,6 @@
 """The one entry to the analysis: from a run's summary to every table that the pages show."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,6 +13,7 @@ from bench.analysis.ledger import ledger_table
 from bench.analysis.paper import methods_of
 from bench.analysis.ranks import rank_table
 from bench.report.summary import Summary
+from bench.workers import side_by_side
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,15 @@ def analyse(summary: Summary) -> Analysis:
     baseline, level = protocol.report.baseline, protocol.report.level
     untrained: Iterable[str] = methods_of(protocol, "random_init")
     images = {dataset: card.counts["train"].samples for dataset, card in cards.items()}
-    return Analysis(
-        ranks=rank_table(columns, methods, level),
-        differences=paired_differences(columns, methods, baseline, level),
-        aggregates=aggregate_table(columns, methods, baseline, level),
-        label_efficiency=label_efficiency(columns, methods, next(iter(untrained), None), images, level),
-        claims=claim_table(summary),
-        ledger=ledger_table(protocol, cards),
-    )
+    # The longest first, as they are made side by side.
+    tables: dict[str, Callable[[], pd.DataFrame]] = {
+        "aggregates": lambda: aggregate_table(columns, methods, baseline, level),
+        "ranks": lambda: rank_table(columns, methods, level),
+        "differences": lambda: paired_differences(columns, methods, baseline, level),
+        "label_efficiency": lambda: label_efficiency(
+            columns, methods, next(iter(untrained), None), images, level
+        ),
+        "claims": lambda: claim_table(summary),
+        "ledger": lambda: ledger_table(protocol, cards),
+    }
+    return Analysis(**dict(zip(tables, side_by_side(list(tables.values())), strict=True)))

@@ -23,16 +23,14 @@ from bench.analysis.patient_pairs import MOST_PATIENTS, PatientPairs
 from bench.cells import Cell
 from bench.intervals import Interval, percentile_interval, resample_counts
 from bench.protocol import Protocol
-from bench.report.read import Results
+from bench.report.read import Results, Run
 from bench.report.tidy import evaluation_of
 from bench.results import Predictions
-from bench.workers import side_by_side, worker_count
+from bench.workers import side_by_side
 from imssl.datasets.prepared import Card
 from imssl.encoder import BLOCKS
 from imssl.metrics import statistic
 from imssl.seeds import derived_seed
-
-Run = tuple[Cell, int | None]
 
 
 class Place(NamedTuple):
@@ -118,11 +116,8 @@ def draw_columns(protocol: Protocol, results: Results) -> dict[Place, Column]:
     own: dict[str, dict[Run, Predictions]] = {dataset: {} for dataset in protocol.datasets}
     for run, found in results.predictions.items():
         own[run[0].dataset][run] = found
-    tasks = {dataset: partial(_dataset_columns, protocol, results, dataset, own[dataset]) for dataset in own}
-    # On several cores a first time for what is kept below .bench/, and a second time to find it there.
-    if worker_count(1, len(tasks)) > 1:
-        side_by_side(list(tasks.values()))
-    return {place: column for task in tasks.values() for place, column in task().items()}
+    tasks = [partial(_dataset_columns, protocol, results, dataset, own[dataset]) for dataset in own]
+    return {place: column for part in side_by_side(tasks) for place, column in part.items()}
 
 
 def places(protocol: Protocol, dataset: str) -> list[Place]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from altair.utils.schemapi import debug_mode
+from threadpoolctl import threadpool_limits
 
 from bench.analysis.analyse import analyse
 from bench.analysis.document import results_document, write_document
@@ -48,7 +49,9 @@ def write_reports(protocol: Protocol) -> Path:
     Returns:
         The leaderboard's file.
     """
-    with _without_collector():
+    # BLAS on one thread: the data sets and pages are side by side already, and its threads would wait for
+    # one another.
+    with _without_collector(), threadpool_limits(1, user_api="blas"):
         summary = summarise(protocol, read_results(protocol))
         analysis = analyse(summary)
         files: list[Callable[[], object]] = [

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import pandas as pd
 
-from bench.cells import Cell, Keys, all_cells
+from bench.cells import CELL_STAGES, Cell, Keys, Stage, cells_of
 from bench.protocol import Protocol
 from bench.report.predictions import PredictionFiles
 from bench.report.tidy import Row, rows_of, tidy_table
@@ -25,11 +26,17 @@ from bench.results import (
     stage_folder,
 )
 from bench.stages.probe import block_predictions_file
+from bench.workers import side_by_side
 from imssl.datasets.prepared import Card, read_card
 from imssl.encoder import BLOCKS
 from imssl.errors import UserError
 
 Status = Literal["done", "missing", "failed", "stale", "damaged"]
+# What has predictions of its own: a cell, and for the probes a block of the encoder.
+Run = tuple[Cell, int | None]
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Results:
     unprepared: dict[str, str]
     states: dict[Cell, State]
     table: pd.DataFrame
-    predictions: dict[tuple[Cell, int | None], Predictions]
+    predictions: dict[Run, Predictions]
     histories: dict[Cell, pd.DataFrame]
 
     def states_of(self, dataset: str, method: str) -> list[tuple[Cell, State]]:
@@ -85,18 +92,54 @@ def read_results(protocol: Protocol) -> Results:
     """Read what there is of every cell of the protocol. Nothing on disk makes this fail."""
     cards, unprepared = _read_cards(protocol)
     keys = Keys(protocol)
-    readers = {dataset: PredictionFiles(card) for dataset, card in cards.items()}
+    parts = side_by_side(
+        [
+            partial(_read_stage, stage, dataset, protocol, keys, cards, unprepared)
+            for stage in CELL_STAGES
+            for dataset in protocol.datasets
+        ]
+    )
+    return Results(
+        cards=cards,
+        unprepared=unprepared,
+        states=_united(part.states for part in parts),
+        table=pd.concat([part.table for part in parts], ignore_index=True),
+        predictions=_united(part.predictions for part in parts),
+        histories=_united(part.histories for part in parts),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is known of the cells of one stage on one data set, all methods; as in `Results`."""
+
+    states: dict[Cell, State]
+    table: pd.DataFrame
+    predictions: dict[Run, Predictions]
+    histories: dict[Cell, pd.DataFrame]
+
+
+def _read_stage(
+    stage: Stage,
+    dataset: str,
+    protocol: Protocol,
+    keys: Keys,
+    cards: dict[str, Card],
+    unprepared: dict[str, str],
+) -> _Part:
+    card = cards.get(dataset)
+    reader = PredictionFiles(card) if card else None
     states: dict[Cell, State] = {}
     rows: dict[Cell, list[Row]] = {}
-    predictions: dict[tuple[Cell, int | None], Predictions] = {}
+    predictions: dict[Run, Predictions] = {}
     histories: dict[Cell, pd.DataFrame] = {}
-    for cell in all_cells(protocol):
+    for cell in (c for method in protocol.methods for c in cells_of(stage, dataset, method, protocol)):
         state = _state(cell, keys, unprepared)
-        if state.status == "done":
+        if state.status == "done" and card and reader:
             files = _CellFiles(cell, state.record)
             try:
-                rows[cell] = files.rows(cards[cell.dataset])
-                predictions |= files.predictions(readers[cell.dataset])
+                rows[cell] = files.rows(card)
+                predictions |= files.predictions(reader)
                 if cell.stage == "pretrain":
                     histories[cell] = files.history()
             except UserError as error:
@@ -104,7 +147,11 @@ def read_results(protocol: Protocol) -> Results:
                 state = State("damaged", str(error), state.record)
         states[cell] = state
     table = tidy_table(rows, {cell: state.status for cell, state in states.items()})
-    return Results(cards, unprepared, states, table, predictions, histories)
+    return _Part(states, table, predictions, histories)
+
+
+def _united(parts: Iterable[dict[Key, Value]]) -> dict[Key, Value]:
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def cell_path(cell: Cell) -> Path:
@@ -158,7 +205,7 @@ class _CellFiles:
             file, stage = self.folder / METRICS_FILE, self.cell.stage
             raise UserError(f"{file} does not hold the metrics of stage {stage} ({error!r})") from None
 
-    def predictions(self, reader: PredictionFiles) -> dict[tuple[Cell, int | None], Predictions]:
+    def predictions(self, reader: PredictionFiles) -> dict[Run, Predictions]:
         names: dict[int | None, str] = {}
         if self.cell.stage == "finetune":
             names = {None: PREDICTIONS_FILE}
