@@ -24,8 +24,9 @@ def machine_failure(error: BaseException) -> str | None:
     if type(error).__name__ in GPU_ERRORS or any(words in str(error) for words in GPU_WORDS):
         said = (str(error).splitlines() or [""])[0]
         return (
-            f"the GPU failed: {said}\nIf its memory is full, end other programs on it or set a smaller "
-            f"batch_size in params.yaml; otherwise look at nvidia-smi. {GOES_ON}"
+            f"the GPU failed: {said}\nIf its memory is full, end other programs on it, run fewer cells at a "
+            "time (IMSSL_BENCH_WORKERS=1) or set a smaller batch_size in params.yaml; otherwise look at "
+            f"nvidia-smi. {GOES_ON}"
         )
     return None
 

@@ -14,7 +14,7 @@ from bench.progress import OnProgress, RunProgress
 from bench.protocol import Protocol
 from bench.provenance import provenance
 from bench.results import read_record, stage_folder
-from bench.workers import DONE, in_this_process, worker_count, workers
+from bench.workers import DONE, cells_at_once, in_this_process, workers
 from imssl.errors import Diverged, UserError
 
 # Writes a cell's files into a folder and returns the name of the device that computed them.
@@ -35,7 +35,7 @@ def run_cells(
         method: id.
         protocol: decides the cells.
         compute: of one cell.
-        on_gpu: cells on a GPU run one after another in this process.
+        on_gpu: whether the cells share a GPU; CUDA must not have started yet, as they run in forks.
     """
     keys = Keys(protocol)
     cells = cells_of(stage, dataset, method, protocol)
@@ -49,7 +49,8 @@ def run_cells(
     def tell(job: int, told: Any) -> None:
         progress.running(missing[job], *told)
 
-    count = 1 if on_gpu else worker_count(protocol.hardware.threads, len(missing))
+    size = protocol.datasets[dataset].size if on_gpu else None
+    count = cells_at_once(protocol.hardware.threads, len(missing), size)
     jobs = range(len(missing))
     with workers(count, work) if count > 1 else in_this_process(work, tell) as run, progress.shown():
         for cell in cells:

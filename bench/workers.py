@@ -26,6 +26,25 @@ Result = TypeVar("Result")
 PROGRESS, DONE, REFUSED = "progress", "done", "refused"
 
 
+# Cells of images of up to so many pixels a side share a GPU, so many at a time: the steps of one alone are
+# too short to keep it busy. Larger images fill it, and its memory.
+SMALL_IMAGE, SHARING_A_GPU = 64, 4
+
+
+def cells_at_once(threads: int, cells: int, gpu_image_size: int | None) -> int:
+    """Cells that run side by side; IMSSL_BENCH_WORKERS sets another number.
+
+    Args:
+        threads: of the CPU, for each cell.
+        cells: that are to run.
+        gpu_image_size: side of the images in pixels where the cells share a GPU; None on the CPU.
+    """
+    count = worker_count(threads, cells)
+    if gpu_image_size is None or os.environ.get("IMSSL_BENCH_WORKERS"):
+        return count
+    return min(count, SHARING_A_GPU if gpu_image_size <= SMALL_IMAGE else 1)
+
+
 def worker_count(threads: int, jobs: int) -> int:
     """Workers that fit on the cores this process may use; IMSSL_BENCH_WORKERS sets another number."""
     asked = os.environ.get("IMSSL_BENCH_WORKERS", "")

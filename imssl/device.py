@@ -26,6 +26,8 @@ def select_device(hardware: Hardware) -> torch.device:
     _keep_freed_memory()
     # cuBLAS reads this when it starts; without it two runs may differ in the last bits.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Asking for a GPU must not start CUDA here: cells that share it are forked, and each starts its own.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     if hardware.device == "cpu" or (hardware.device == "auto" and not torch.cuda.is_available()):

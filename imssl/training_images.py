@@ -4,8 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Above this size a set is read from disk batch by batch instead of being held in memory.
+# On the CPU a set above this size is read from disk batch by batch instead of being held in memory.
 HELD_IN_MEMORY = 2**30
+# Of a GPU's free memory; the rest is for the model, and for other cells that share the GPU.
+SHARE_OF_GPU = 0.25
+# Images that are turned and sent at a time, so that a large set is never in memory twice.
+PART = 4096
 
 
 class TrainingImages:
@@ -22,8 +26,12 @@ class TrainingImages:
         self.device = device
         self._images = images
         self._held: Tensor | None = None
-        if len(rows) * int(np.prod(images.shape[1:])) <= HELD_IN_MEMORY:
-            self._held = _channels_first(images[rows]).to(device)
+        if len(rows) * int(np.prod(images.shape[1:])) <= _room(device):
+            _, height, width, channels = images.shape
+            self._held = torch.empty((len(rows), channels, height, width), dtype=torch.uint8, device=device)
+            for first in range(0, len(rows), PART):
+                part = slice(first, first + PART)
+                self._held[part] = _channels_first(images[rows[part]]).to(device)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -33,6 +41,14 @@ class TrainingImages:
         if self._held is not None:
             return self._held[positions.to(self.device)]
         return _channels_first(self._images[self.rows[positions.numpy()]]).to(self.device)
+
+
+def _room(device: torch.device) -> int:
+    """Bytes that a set may take on the device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * SHARE_OF_GPU)
+    return HELD_IN_MEMORY
 
 
 def _channels_first(images: np.ndarray) -> Tensor:

@@ -84,15 +84,11 @@ def plan(
 
     Finished cells are not counted, and what they took corrects the prediction for the missing ones.
     """
-    import os
-
     from bench.cells import Keys
     from bench.estimate import Estimate
-    from bench.perf.calibration import calibrate
+    from bench.perf.calibration import calibrate, side_by_side_here
     from bench.plan import plan as plan_of
     from bench.protocol import read_protocol
-    from bench.workers import worker_count
-    from imssl.device import select_device
 
     protocol = read_protocol()
     keys = Keys(protocol)
@@ -100,8 +96,7 @@ def plan(
     if Estimate(protocol, keys).seconds_left:
         with Console(stderr=True).status(f"measuring this machine for about {seconds:.0f} s"):
             costs = calibrate(protocol, seconds)
-    on_gpu = select_device(protocol.hardware).type == "cuda"
-    workers = 1 if on_gpu else worker_count(protocol.hardware.threads, os.cpu_count() or 1)
+    workers = side_by_side_here(protocol)
     planned = plan_of(protocol, Estimate(protocol, keys, costs), workers)
     if as_json:
         typer.echo(json.dumps(asdict(planned) | {"workers": workers}, indent=1))
