@@ -131,16 +131,17 @@ def _per_image(step: Callable[[int], object], batch: int, seconds: float) -> flo
         batch: the most images of a step.
         seconds: that the measurement may take.
     """
-    few = min(batch, max(2, batch // 8))
-    step(few)
-    if seconds_of(partial(step, few)) / few * batch * 3 > seconds:
-        batch = few
-    step(batch)
+    count = min(batch, max(2, batch // 8))
+    step(count)
+    # By doubling, and not at once by proportion: a small step takes nearly as long as a larger one.
+    while count < batch and seconds_of(partial(step, count)) * 2 * 3 <= seconds:
+        count = min(batch, 2 * count)
+    step(count)
     started = time.perf_counter()
     times: list[float] = []
     while not times or time.perf_counter() - started + times[-1] < seconds:
-        times.append(seconds_of(partial(step, batch)))
-    return median(times) / batch
+        times.append(seconds_of(partial(step, count)))
+    return median(times) / count
 
 
 def _pretrain(bench: _Bench, method: str) -> float:
