@@ -7,10 +7,9 @@ from pathlib import Path
 from bench.cells import CELL_STAGES, Cell, Keys, cells_of
 from bench.code import IMSSL, method_fingerprint
 from bench.estimate import Estimate
-from bench.plan import longest_worker, overhead_of
+from bench.plan import at_once_here, longest_worker, overhead_of
 from bench.protocol import Protocol
 from bench.registry import method_file
-from bench.workers import worker_count
 
 REFERENCE_FILE = "moco.py"
 
@@ -72,7 +71,7 @@ def method_plan(name: str, protocol: Protocol, speed_ratio: float | None) -> Met
     estimate = Estimate(protocol, Keys(protocol))
     own = [cell for cell in estimate.cells if cell.method == name]
     missing = [cell for cell in own if not estimate.is_done(cell)]
-    at_once = worker_count(protocol.hardware.threads, max(2, len(protocol.seeds)))
+    at_once = at_once_here(protocol, max(2, len(protocol.seeds)))
     stages, running = [], 0
     for stage in CELL_STAGES:
         seconds = [

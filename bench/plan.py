@@ -14,7 +14,9 @@ from bench.cells import CELL_STAGES, Cell, cells_of
 from bench.estimate import Estimate, image_counts
 from bench.protocol import Protocol
 from bench.results import data_folder
+from bench.workers import cells_at_once
 from imssl.datasets.prepared import CARD_FILE
+from imssl.device import select_device
 from imssl.encoder import Encoder
 
 # A stage beside its cells, on a machine of slowness 1: DVC's own work, which grows with the number of stages
@@ -120,6 +122,13 @@ def slowness() -> float:
 
     read_and_write()
     return median(timeit.repeat(read_and_write, number=1, repeat=5)) / LOCK_SECONDS
+
+
+def at_once_here(protocol: Protocol, cells: int) -> int:
+    """How many of some cells a stage of the largest images runs at a time on this machine."""
+    on_gpu = select_device(protocol.hardware).type == "cuda"
+    largest = max(dataset.size for dataset in protocol.datasets.values())
+    return cells_at_once(protocol.hardware.threads, cells, largest if on_gpu else None)
 
 
 def longest_worker(seconds: Sequence[float], workers: int) -> float:

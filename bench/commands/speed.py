@@ -84,9 +84,12 @@ def plan(
 
     Finished cells are not counted, and what they took corrects the prediction for the missing ones.
     """
+    import os
+
     from bench.cells import Keys
     from bench.estimate import Estimate
-    from bench.perf.calibration import calibrate, side_by_side_here
+    from bench.perf.calibration import calibrate
+    from bench.plan import at_once_here
     from bench.plan import plan as plan_of
     from bench.protocol import read_protocol
 
@@ -96,7 +99,7 @@ def plan(
     if Estimate(protocol, keys).seconds_left:
         with Console(stderr=True).status(f"measuring this machine for about {seconds:.0f} s"):
             costs = calibrate(protocol, seconds)
-    workers = side_by_side_here(protocol)
+    workers = at_once_here(protocol, os.cpu_count() or 1)
     planned = plan_of(protocol, Estimate(protocol, keys, costs), workers)
     if as_json:
         typer.echo(json.dumps(asdict(planned) | {"workers": workers}, indent=1))

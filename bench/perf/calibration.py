@@ -21,10 +21,11 @@ from bench.estimate import Costs
 from bench.perf.measure import seconds_of
 from bench.perf.phantoms import phantom_set
 from bench.perf.pretraining import TimedRun
+from bench.plan import at_once_here
 from bench.protocol import Protocol
 from bench.registry import load_method
 from bench.results import data_folder
-from bench.workers import DONE, cells_at_once, in_this_process, workers
+from bench.workers import DONE, in_this_process, workers
 from imssl.augment import augment
 from imssl.cka import permutation_null
 from imssl.datasets.prepared import Prepared, read_prepared
@@ -54,13 +55,6 @@ class _Bench:
     seconds: float
 
 
-def side_by_side_here(protocol: Protocol) -> int:
-    """Cells that a stage of the largest images runs at a time on this machine."""
-    on_gpu = select_device(protocol.hardware).type == "cuda"
-    largest = max(dataset.size for dataset in protocol.datasets.values())
-    return cells_at_once(protocol.hardware.threads, os.cpu_count() or 1, largest if on_gpu else None)
-
-
 def calibrate(protocol: Protocol, seconds: float) -> Costs:
     """Measure the costs of the protocol's cells.
 
@@ -69,7 +63,7 @@ def calibrate(protocol: Protocol, seconds: float) -> Costs:
         seconds: about how long.
     """
     measurements = len(protocol.datasets) * (len(protocol.methods) + 4)
-    count = side_by_side_here(protocol)
+    count = at_once_here(protocol, os.cpu_count() or 1)
 
     def work(_job: int, _tell: Callable[[Any], None]) -> dict[str, float]:
         # NumPy's BLAS on one thread, as in a stage (`bench.run_stage`).

@@ -127,18 +127,17 @@ def _read_stage(
     cards: dict[str, Card],
     unprepared: dict[str, str],
 ) -> _Part:
-    card = cards.get(dataset)
-    reader = PredictionFiles(card) if card else None
+    reader = PredictionFiles(cards[dataset]) if dataset in cards else None
     states: dict[Cell, State] = {}
     rows: dict[Cell, list[Row]] = {}
     predictions: dict[Run, Predictions] = {}
     histories: dict[Cell, pd.DataFrame] = {}
     for cell in (c for method in protocol.methods for c in cells_of(stage, dataset, method, protocol)):
         state = _state(cell, keys, unprepared)
-        if state.status == "done" and card and reader:
+        if state.status == "done" and reader:
             files = _CellFiles(cell, state.record)
             try:
-                rows[cell] = files.rows(card)
+                rows[cell] = files.rows(reader.card)
                 predictions |= files.predictions(reader)
                 if cell.stage == "pretrain":
                     histories[cell] = files.history()
