@@ -14,6 +14,7 @@ from torch import Tensor
 
 from imssl.blur import gaussian_blur
 from imssl.colour import NEUTRAL, grey_, jitter_
+from imssl.device import to_device
 from imssl.errors import UserError
 from imssl.geometry import warp
 from imssl.settings.augmentation import Augmentation
@@ -132,7 +133,7 @@ def _apply(images: Tensor, parameters: Parameters) -> Tensor:
     grey_(views, p.grey.nonzero().flatten())
     blurred = p.sigma.nonzero().flatten()
     if len(blurred):
-        rows = blurred.to(views.device)
+        rows = to_device(blurred, views.device)
         soft = gaussian_blur(views.index_select(0, rows), p.sigma[blurred], p.blur_radius)
         views.index_copy_(0, rows, soft)
     # Interpolation and blur are weighted means, but rounding may carry one past the bounds by a few 1e-8.
@@ -181,7 +182,7 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     Returns:
         (B, C, H, W), float32, in new memory.
     """
-    mean, std = (statistic.to(images).view(-1, 1, 1) for statistic in (mean, std))
+    mean, std = (to_device(part, images.device).view(-1, 1, 1) for part in (mean, std))
     return (images - mean).div_(std)
 
 

@@ -6,6 +6,8 @@ The operations and their constants are those of torchvision's tensor functions o
 import torch
 from torch import Tensor
 
+from imssl.device import to_device
+
 # The order of the columns of a jitter's factors, and the factors that change nothing.
 OPERATIONS = ("brightness", "contrast", "saturation", "hue")
 NEUTRAL = (1.0, 1.0, 1.0, 0.0)
@@ -41,7 +43,8 @@ def jitter_(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     shift = factors[rows, _HUE]
     rest = 1 - by_turn
     weights = torch.stack([by_turn, rest * (order == _CONTRAST), rest * (order == _SATURATION)])
-    weights, rows = weights[..., None, None, None].to(images.device), rows.to(images.device)
+    weights = to_device(weights[..., None, None, None], images.device)
+    rows = to_device(rows, images.device)
 
     chosen = images.index_select(0, rows)
     for turn in range(3):
@@ -49,7 +52,7 @@ def jitter_(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
         if (by_turn[before, turn] != 1).any():
             _blend_(chosen[before], *weights[:, before, turn])
     if shift.any():
-        _turn_hue_(chosen, shift[:, None, None, None].to(images.device))
+        _turn_hue_(chosen, to_device(shift[:, None, None, None], images.device))
     for turn in range(1, 4):
         after = slice(int((hue_turn >= turn).sum()), None)
         if (by_turn[after, turn] != 1).any():
@@ -60,7 +63,7 @@ def jitter_(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
 def grey_(images: Tensor, rows: Tensor) -> Tensor:
     """Turn the images at `rows`, int64 on the CPU, to grey in place: three equal channels of luma."""
     if images.shape[1] == 3 and len(rows):
-        rows = rows.to(images.device)
+        rows = to_device(rows, images.device)
         images.index_copy_(0, rows, luma(images.index_select(0, rows)).expand(-1, 3, -1, -1))
     return images
 

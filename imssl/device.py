@@ -7,7 +7,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from imssl.errors import UserError
 from imssl.settings.hardware import Hardware
@@ -60,6 +60,17 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 def on_device(module: nn.Module, device: torch.device) -> nn.Module:
     """The module on the device, its convolutions in channels-last order (faster on CPU and GPU)."""
     return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device, without waiting for what the device is at.
+
+    An ordinary copy to a GPU waits until the GPU has done all that it was given before, so the CPU could
+    never prepare a step while the last one runs. A copy from page-locked memory takes its turn instead.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def hardware_name(device: torch.device) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from imssl.augment import augment
 from imssl.checkpoint import CHECKPOINT_SECONDS, CheckpointFile, State
 from imssl.datasets.prepared import Prepared
-from imssl.device import autocast, on_device
+from imssl.device import autocast, on_device, to_device
 from imssl.encoder import Encoder
 from imssl.errors import Diverged
 from imssl.features import evaluation_input, model_input
@@ -123,7 +123,7 @@ def finetune(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _factor(settings, step / steps)
         with autocast(device, hardware.precision):
-            loss = loss_of(model(batch).float(), labels[chosen.to(device)])
+            loss = loss_of(model(batch).float(), labels[to_device(chosen, device)])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

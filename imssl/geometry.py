@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from imssl.device import to_device
+
 
 def warp(images: Tensor, crop: Tensor, flips: Tensor, angle: Tensor) -> Tensor:
     """Crop and resize to the original size, then flip, then rotate about the centre.
@@ -55,4 +57,4 @@ def warp(images: Tensor, crop: Tensor, flips: Tensor, angle: Tensor) -> Tensor:
 
 
 def _on(images: Tensor, coordinates: Tensor) -> Tensor:
-    return coordinates.to(images.device, images.dtype)
+    return to_device(coordinates.to(images.dtype), images.device)

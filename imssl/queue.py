@@ -30,7 +30,7 @@ class KeyQueue(nn.Module):
         A batch longer than the queue leaves its last K keys.
         """
         length = len(self.keys)
-        start = int(self.pointer)
-        places = (start + torch.arange(len(keys), device=self.keys.device)) % length
+        # The pointer is never read here: a GPU would have to finish its work first.
+        places = (self.pointer + torch.arange(len(keys), device=self.keys.device)) % length
         self.keys[places[-length:]] = keys[-length:].to(self.keys.dtype)
-        self.pointer.fill_((start + len(keys)) % length)
+        self.pointer.add_(len(keys)).remainder_(length)

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imssl.device import to_device
+
 # On the CPU a set above this size is read from disk batch by batch instead of being held in memory.
 HELD_IN_MEMORY = 2**30
 # Of a GPU's free memory; the rest is for the model, and for other cells that share the GPU.
@@ -39,8 +41,8 @@ class TrainingImages:
     def take(self, positions: Tensor) -> Tensor:
         """The images at positions in ``rows``: (B, C, H, W), uint8, on the device."""
         if self._held is not None:
-            return self._held[positions.to(self.device)]
-        return _channels_first(self._images[self.rows[positions.numpy()]]).to(self.device)
+            return self._held[to_device(positions, self.device)]
+        return to_device(_channels_first(self._images[self.rows[positions.numpy()]]), self.device)
 
 
 def _room(device: torch.device) -> int:

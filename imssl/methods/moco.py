@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from imssl.batch_norm import set_batch_norm_splits
+from imssl.device import to_device
 from imssl.encoder import Encoder, Features
 from imssl.errors import UserError
 from imssl.heads import linear_head, mlp_head
@@ -85,7 +86,7 @@ class Moco(Method):
         views = batch.views[1]
         if self.settings.batch_norm_splits == 1:
             return self.key_encoder(views)
-        shuffle = torch.randperm(len(views), generator=batch.generator).to(views.device)
+        shuffle = to_device(torch.randperm(len(views), generator=batch.generator), views.device)
         shuffled = self.key_encoder(views[shuffle])
         restore = shuffle.argsort()
         return Features(tuple(block[restore] for block in shuffled.blocks))
