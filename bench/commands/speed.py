@@ -23,8 +23,8 @@ def perf(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="One group: pretraining, augmentation, finetuning, probes, analyses, costs; or memory, "
-            "which is measured only when it is asked for (minutes, 6 GB of disk)."
+            help="One group: pretraining, sharing, augmentation, finetuning, probes, analyses, costs; or "
+            "memory, which is measured only when it is asked for (minutes, 6 GB of disk)."
         ),
     ] = None,
     threads: Annotated[

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from bench.perf import analyses, augmentation, costs, finetuning, memory, pretraining, probes
+from bench.perf import analyses, augmentation, costs, finetuning, memory, pretraining, probes, sharing
 from bench.perf.measure import Effort, Row
 from bench.protocol import Protocol
 from imssl.device import hardware_name, select_device
 from imssl.errors import UserError
 from imssl.settings.hardware import Hardware
 
-GROUPS = ("pretraining", "augmentation", "finetuning", "probes", "analyses", "costs")
+GROUPS = ("pretraining", "sharing", "augmentation", "finetuning", "probes", "analyses", "costs")
 # Measured when asked for by name: it writes 5.6 GB and takes minutes.
 ON_REQUEST = ("memory",)
 
@@ -61,6 +61,7 @@ def measure(
         folder = Path(name)
         measured: dict[str, Callable[[], Iterator[Row]]] = {
             "pretraining": lambda: pretraining.measure(effort, hardware, device, folder, against),
+            "sharing": lambda: sharing.measure(effort, hardware, device, folder),
             "augmentation": lambda: augmentation.measure(effort, folder),
             "finetuning": lambda: finetuning.measure(effort, hardware, device, folder),
             "probes": lambda: probes.measure(effort, device, folder),

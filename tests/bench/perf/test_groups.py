@@ -9,8 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.perf import analyses, augmentation, finetuning, memory, probes, suite
+from bench.perf import analyses, augmentation, finetuning, memory, probes, sharing, suite
 from bench.perf.measure import Effort
+from bench.perf.pretraining import Setting
 from imssl.errors import UserError
 from imssl.settings.hardware import Hardware
 
@@ -58,6 +59,25 @@ def test_the_solver_and_sgd_find_equally_good_probes(chest, monkeypatch):
 def test_fine_tuning_is_measured(tmp_path):
     (row,) = finetuning.measure(ONCE, CPU, torch.device("cpu"), tmp_path)
     assert row.value.median > 0
+
+
+def test_cells_side_by_side_are_compared_with_one_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        sharing, "settings_for", lambda _: [Setting("resnet18", 16, 4), Setting("resnet18", 128, 4)]
+    )
+    divided = CPU.model_copy(update={"threads": 2})
+    brief = Effort(rounds=1, seconds=0.01, longest_step=60.0, settings=2)
+    one, two = sharing.measure(brief, divided, torch.device("cpu"), tmp_path)
+    assert one.name.startswith("1 cell of 2 threads, moco, ResNet-18, 16 px")
+    assert two.name.startswith("2 cells of 1 thread, ")
+    assert one.ratio is None
+    # Of one round, the ratio of the throughputs is that of the two figures.
+    assert two.ratio.median == pytest.approx(two.value.median / one.value.median)
+
+
+def test_a_gpu_is_measured_with_more_cells_until_there_are_eight():
+    asked = sharing.arrangements(torch.device("cuda"), threads=16)
+    assert [division.cells for division in asked] == [1, 2, 4, 8]
 
 
 def test_analyses_are_measured_at_the_sizes_that_they_name(monkeypatch):
