@@ -67,15 +67,23 @@ def _fingerprint(*entries: Path) -> Fingerprint:
     while waiting:
         file = waiting.pop()
         if file not in found:
-            content, found[file] = sources[file]
-            if found[file] not in known:
-                known[found[file]] = _imports(content, file)
-            modules = _modules(known[found[file]], file)
-            waiting.extend(path for module in modules for path in _files_of(module) if path in sources)
+            found[file] = sources[file][1]
+            waiting.extend(_imported_files(file))
     if len(known) > already_known:
         _keep_imports({sha: known[sha] for _, sha in sources.values() if sha in known})
     top = IMSSL.parent
     return {file.relative_to(top).as_posix(): sha for file, sha in sorted(found.items())}
+
+
+@cache
+def _imported_files(file: Path) -> tuple[Path, ...]:
+    """The files of `_sources` that importing one of them would run, without those that they import in turn."""
+    sources, known = _sources(), _known_imports()
+    content, sha = sources[file]
+    if sha not in known:
+        known[sha] = _imports(content, file)
+    modules = _modules(known[sha], file)
+    return tuple({path: None for module in modules for path in _files_of(module) if path in sources})
 
 
 @cache

@@ -34,7 +34,7 @@ def copied(tmp_path, monkeypatch) -> Path:
 
 def forget() -> None:
     """Look at the source anew, as the next process would."""
-    for remembered in (code._fingerprint, code._sources, code._known_imports):
+    for remembered in (code._fingerprint, code._imported_files, code._sources, code._known_imports):
         remembered.cache_clear()
 
 
