@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench.commands import methods, speed, trust
+from bench.console import console
 from imssl.errors import UserError
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def profile_list() -> None:
     table = Table("profile", "what it is", "needs", "time", box=None, pad_edge=False)
     for profile in profiles():
         table.add_row(f"[bold]{profile.name}[/]", profile.summary, profile.needs, profile.time)
-    Console().print(table)
+    console().print(table)
 
 
 @profile_app.command("use")

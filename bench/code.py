@@ -77,7 +77,7 @@ def _fingerprint(*entries: Path) -> Fingerprint:
 
 @cache
 def _imported_files(file: Path) -> tuple[Path, ...]:
-    """The files of `_sources` that importing one of them would run, without those that they import in turn."""
+    """The files of `_sources` that a file imports, without those that these import in turn."""
     sources, known = _sources(), _known_imports()
     content, sha = sources[file]
     if sha not in known:

@@ -4,12 +4,12 @@ import json
 
 import pandas as pd
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench.analysis.differences import paired_differences
 from bench.analysis.document import ResultsDocument
 from bench.analysis.draws import draw_columns
+from bench.console import console
 from bench.protocol import Protocol, read_protocol
 from bench.report.layout import METRIC_NAMES, number, percent, span
 from bench.report.read import read_results
@@ -32,10 +32,10 @@ def print_comparison(method: str, baseline: str) -> None:
     check_ids(protocol, method, baseline)
     columns = draw_columns(protocol, read_results(protocol)).values()
     differences = paired_differences(columns, [method], baseline, protocol.report.level)
-    console = Console()
+    out = console()
     for evaluation, rows in differences.groupby("evaluation", sort=False):
-        console.print(comparison_table(rows, EVALUATION_TITLES[str(evaluation)], protocol.report.level))
-    console.print(explanation(protocol, method, baseline))
+        out.print(comparison_table(rows, EVALUATION_TITLES[str(evaluation)], protocol.report.level))
+    out.print(explanation(protocol, method, baseline))
 
 
 def print_schema() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.console import console
 from bench.duration import duration
 from imssl.errors import UserError
 
@@ -134,7 +134,7 @@ def list_methods(
         cells = f"{row.cells_done}/{row.cells}"
         texts = (row.id, row.file, row.origin, row.sha256[:12], row.checks, cells, given or "–")
         table.add_row(*(Text(text) for text in texts))
-    _console().print(table)
+    console().print(table)
 
 
 def update_method(name: MethodName, path: MethodPath) -> None:
@@ -205,7 +205,7 @@ def _show(report: "CheckReport") -> None:
             found.append(f"\n→ {check.hint}", style="italic")
         status = Text(check.status, style=STYLES[check.status])
         table.add_row(status, Text(check.name), Text(check.expected), found)
-    _console().print(table)
+    console().print(table)
     failed, skipped = len(report.failed), sum(check.status == "skip" for check in report.checks)
     passed = len(report.checks) - failed - skipped
     typer.echo(f"{report.file}: {passed} checks pass, {failed} fail, {skipped} could not be tried.")
@@ -242,9 +242,3 @@ def _told(planned: "MethodPlan", protocol: "Protocol") -> str:
     if planned.others:
         lines.append(f"Beside these, {planned.others} cells of other methods are still to be computed.")
     return "\n".join(lines)
-
-
-def _console() -> Console:
-    # A pipe has no width; a table folded to 80 columns is hard to read and to search.
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.console import console
 from bench.duration import duration
 
 
@@ -18,7 +19,8 @@ def perf(
         typer.Option(help="Also measure lightly's MoCo v2 (install it: pip install 'imssl-bench\\[perf]')."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Under two minutes: fewer repetitions, only the smallest images.")
+        bool,
+        typer.Option("--quick", help="In two or three minutes: fewer repetitions, the smallest images."),
     ] = False,
     only: Annotated[
         list[str] | None,
@@ -70,8 +72,7 @@ def perf(
     if as_json:
         typer.echo(json.dumps(table.as_json(rows, machine), indent=1))
     else:
-        console = Console()
-        console.print(table.as_table(rows, title), width=max(console.width, 150))
+        console().print(table.as_table(rows, title))
 
 
 def plan(
@@ -108,12 +109,12 @@ def plan(
     for stage in planned.stages:
         finished = str(stage.cells - stage.missing)
         table.add_row(stage.stage, str(stage.cells), finished, str(stage.missing), duration(stage.seconds))
-    console = Console()
-    console.print(table)
-    console.print(
+    out = console()
+    out.print(table)
+    out.print(
         f"\nabout [bold]{duration(planned.seconds)}[/] with {workers} cells side by side, of which "
         f"{duration(planned.overhead)} are starts, DVC and the report; "
         f"{planned.bytes / 2**20:,.0f} MiB of disk"
     )
     if planned.unprepared:
-        console.print(f"not counted: preparing {', '.join(planned.unprepared)}")
+        out.print(f"not counted: preparing {', '.join(planned.unprepared)}")

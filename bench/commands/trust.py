@@ -4,10 +4,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.console import console
 from imssl.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def audit_data(
 
 
 def _print_audit(audit: "Audit") -> None:
-    console = Console()
+    out = console()
     height, width, channels = audit.image_shape
     left_out = f"; {audit.skipped} of the source left out" if audit.skipped else ""
-    console.print(f"\n[bold]{audit.dataset}[/]: {height} x {width} pixels, {channels} channels{left_out}")
+    out.print(f"\n[bold]{audit.dataset}[/]: {height} x {width} pixels, {channels} channels{left_out}")
     table = Table("split", "images", "patients", "images with each class", box=None, pad_edge=False)
     for content in audit.contents:
         classes = ", ".join(
@@ -73,9 +73,9 @@ def _print_audit(audit: "Audit") -> None:
         )
         patients = "not known" if content.patients is None else str(content.patients)
         table.add_row(content.split, str(content.images), patients, classes)
-    console.print(table)
+    out.print(table)
     for split, name in audit.unrepresented:
-        console.print(f"no image of class {escape(name)} in {split}")
+        out.print(f"no image of class {escape(name)} in {split}")
     if audit.findings:
         table = Table("found", "where", "images", "", box=None, pad_edge=False)
         for finding in audit.findings[:LISTED]:
@@ -87,16 +87,16 @@ def _print_audit(audit: "Audit") -> None:
             where = "[red]several splits[/]" if finding.leaks else f"{finding.splits[0]} only"
             differ = "; labels differ" if finding.labels_differ else ""
             table.add_row(finding.kind, where, escape(names) + more, escape(finding.detail) + differ)
-        console.print(table)
+        out.print(table)
     rest = len(audit.findings) - LISTED
     if rest > 0:
-        console.print(f"and {rest} more findings; --json lists all")
+        out.print(f"and {rest} more findings; --json lists all")
     verdict = (
         f"[red]{len(audit.leaks)} cross from one split to another[/]"
         if audit.leaks
         else "nothing crosses from one split to another"
     )
-    console.print(f"{len(audit.findings)} findings; {verdict}")
+    out.print(f"{len(audit.findings)} findings; {verdict}")
 
 
 def verify(
@@ -143,37 +143,35 @@ def verify(
 
 
 def _print_checks(checks: "list[Check]", wrong: "list[tuple[str, Disagreement]]") -> None:
-    console = Console()
+    out = console()
     table = Table("check", "compared", "disagree", box=None, pad_edge=False)
     for check in checks:
         count = len(check.disagreements)
         table.add_row(check.name, str(check.compared), f"[red]{count}[/]" if count else "0")
-    console.print(table)
+    out.print(table)
     for check in checks:
         for note in check.notes:
-            console.print(escape(note), highlight=False)
+            out.print(escape(note), highlight=False)
     if wrong:
         table = Table("disagreement", "expected", "found", box=None, pad_edge=False)
         for _, one in wrong[:MOST_DISAGREEMENTS]:
             table.add_row(escape(one.where), escape(one.expected), escape(one.found))
-        console.print(table)
+        out.print(table)
     if len(wrong) > MOST_DISAGREEMENTS:
-        console.print(f"and {len(wrong) - MOST_DISAGREEMENTS} more; --json lists all")
+        out.print(f"and {len(wrong) - MOST_DISAGREEMENTS} more; --json lists all")
 
 
 def _print_reruns(reruns: "list[Rerun]") -> None:
-    console = Console()
+    out = console()
     for one in reruns:
-        console.print(
-            f"\ncomputed again: [bold]{escape(one.title)}[/] in {one.seconds:.1f} s", highlight=False
-        )
+        out.print(f"\ncomputed again: [bold]{escape(one.title)}[/] in {one.seconds:.1f} s", highlight=False)
         table = Table("file", "", "largest difference", "between seeds", box=None, pad_edge=False)
         for file in one.files:
             same = "bit for bit" if file.equal else "differs" if one.elsewhere else "[red]differs[/]"
             table.add_row(file.name, same, _size(file.difference), _size(file.between_seeds))
-        console.print(table)
+        out.print(table)
     for place in sorted({place for one in reruns for place in one.elsewhere}):
-        console.print(f"made elsewhere, so a difference is reported and is no failure: {escape(place)}")
+        out.print(f"made elsewhere, so a difference is reported and is no failure: {escape(place)}")
 
 
 def _size(difference: float | None) -> str:
@@ -191,12 +189,12 @@ def trap(
     from bench.protocol import read_protocol
     from bench.traps import TRAPS, spring
 
-    console = Console()
+    out = console()
     if name is None:
         table = Table("bench trap", "what it does", box=None, pad_edge=False)
         for known, kind in TRAPS.items():
             table.add_row(known, kind.what)
-        console.print(table)
+        out.print(table)
         return
     found = spring(name, read_protocol())
     if as_json:
@@ -208,9 +206,9 @@ def trap(
     for one in found:
         numbers = (f"{one.honest:.3f}", f"{one.trapped:.3f}", f"{one.moved:+.3f}")
         table.add_row(escape(one.where), escape(one.quantity), *numbers)
-    console.print(table)
+    out.print(table)
     mean = sum(one.moved for one in found) / len(found)
     largest = max((one.moved for one in found), key=abs)
-    console.print(
+    out.print(
         f"{TRAPS[name].what}: moves {len(found)} numbers by {mean:+.3f} on average, at most {largest:+.3f}"
     )

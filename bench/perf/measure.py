@@ -79,7 +79,7 @@ class Effort:
 
 
 FULL = Effort(rounds=7, seconds=4.0, longest_step=20.0, settings=3)
-QUICK = Effort(rounds=2, seconds=0.7, longest_step=5.0, settings=1)
+QUICK = Effort(rounds=3, seconds=0.7, longest_step=5.0, settings=1)
 
 
 def spread(values: Sequence[float]) -> Spread:
