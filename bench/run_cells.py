@@ -39,8 +39,11 @@ def run_cells(
     """
     keys = Keys(protocol)
     cells = cells_of(stage, dataset, method, protocol)
-    progress = RunProgress(Estimate(protocol, keys), cells, f"{stage} {dataset} {method}")
+    estimate = Estimate(protocol, keys)
+    progress = RunProgress(estimate, cells, f"{stage} {dataset} {method}")
     missing = [cell for cell in cells if not store.finished(cell, keys.key(cell))]
+    # The longest first: a worker that gets one last leaves the others with nothing to do.
+    missing.sort(key=estimate.seconds, reverse=True)
 
     def work(job: int, tell: Callable[[Any], None]) -> tuple[float, str | None]:
         cell = missing[job]

@@ -7,7 +7,9 @@ import torch
 
 from bench import store
 from bench.cells import Cell
+from bench.protocol import read_protocol
 from bench.results import read_json, read_record
+from bench.run_cells import run_cells
 from bench.run_stage import STAGES, run_stage
 from imssl.errors import Diverged
 
@@ -43,6 +45,23 @@ def test_a_mistake_is_one_message_and_status_2(run, arguments, words):
     assert err.startswith("error: ")
     assert words in err
     assert "Traceback" not in err + out
+
+
+def test_the_longest_cells_are_begun_first(prepared_project, edited, monkeypatch):
+    monkeypatch.setenv("IMSSL_BENCH_WORKERS", "1")
+    edited("seeds: [0]", "seeds: [0, 1]")
+    begun: list[Cell] = []
+
+    def compute(cell, key, folder, on_progress):
+        begun.append(cell)
+        return "none"
+
+    run_cells("finetune", "chest", "moco", read_protocol(), compute)
+    assert len(begun) == 2 * 2 * len(read_protocol().label_fractions)
+    # All labels before few, for both seeds, as whole networks are trained on each of them.
+    full = [cell.fraction for cell in begun if cell.mode == "full"]
+    assert full == sorted(full, reverse=True)
+    assert [cell.mode for cell in begun[:2]] == ["full", "full"]
 
 
 def test_every_stage_has_a_module():
