@@ -132,9 +132,9 @@ def at_once_here(protocol: Protocol, cells: int) -> int:
 
 
 def longest_worker(seconds: Sequence[float], workers: int) -> float:
-    """Seconds until all jobs are done, each taken in order by the first worker that is free."""
+    """Seconds until all jobs are done, the longest first, each by the first worker that is free."""
     free = [0.0] * workers
-    for job in seconds:
+    for job in sorted(seconds, reverse=True):
         first = free.index(min(free))
         free[first] += job
     return max(free)

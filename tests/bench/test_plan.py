@@ -26,7 +26,15 @@ COSTS = Costs(
 
 @pytest.mark.parametrize(
     ("jobs", "workers", "expected"),
-    [([], 2, 0), ([3, 3], 1, 6), ([3, 3], 2, 3), ([1, 1, 5], 2, 6), ([5, 1, 1, 1], 2, 5), ([2], 8, 2)],
+    [
+        ([], 2, 0),
+        ([3, 3], 1, 6),
+        ([3, 3], 2, 3),
+        ([1, 1, 5], 2, 5),
+        ([5, 1, 1, 1], 2, 5),
+        ([2, 2, 2, 3], 2, 5),
+        ([2], 8, 2),
+    ],
 )
 def test_the_longest_worker_decides(jobs, workers, expected):
     assert longest_worker(jobs, workers) == expected
