@@ -15,6 +15,7 @@ from bench.perf.phantoms import phantom_set
 from bench.perf.pretraining import METHODS, Setting, TimedRun, recipe_for, settings_for
 from imssl.datasets.prepared import read_prepared
 from imssl.device import select_device
+from imssl.errors import UserError
 from imssl.settings.encoder import EncoderSettings
 from imssl.settings.hardware import Hardware
 
@@ -96,8 +97,9 @@ def cells(count: int, setting: Setting, place: Path, hardware: Hardware) -> Iter
             there.close()
             pipes.append(here)
             processes.append(process)
-        for pipe in pipes:
-            pipe.recv()  # it has imported what it needs and built its encoder
+        with _explained():
+            for pipe in pipes:
+                pipe.recv()  # it has imported what it needs and built its encoder
         yield pipes
     finally:
         for pipe, process in zip(pipes, processes, strict=True):
@@ -108,10 +110,22 @@ def cells(count: int, setting: Setting, place: Path, hardware: Hardware) -> Iter
 
 def take_steps(pipes: list[Connection], threads: int, steps: int) -> None:
     """Let these cells take some steps of pretraining at the same time, and wait for the last of them."""
-    for pipe in pipes:
-        pipe.send((threads, steps))
-    for pipe in pipes:
-        pipe.recv()
+    with _explained():
+        for pipe in pipes:
+            pipe.send((threads, steps))
+        for pipe in pipes:
+            pipe.recv()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        raise UserError(
+            "bench perf: one of the cells side by side has ended, perhaps for want of memory. "
+            "Leave them out: bench perf --only pretraining (and the other groups)."
+        ) from None
 
 
 def _serve(connection: Connection, setting: Setting, place: Path, hardware: Hardware) -> None:

@@ -75,6 +75,12 @@ def test_cells_side_by_side_are_compared_with_one_cell(tmp_path, monkeypatch):
     assert two.ratio.median == pytest.approx(two.value.median / one.value.median)
 
 
+def test_a_cell_that_ends_early_is_told_of(tmp_path):
+    setting, nowhere = Setting("resnet18", 16, 4), tmp_path / "nowhere"
+    with pytest.raises(UserError, match="has ended"), sharing.cells(1, setting, nowhere, CPU):
+        pass
+
+
 def test_a_gpu_is_measured_with_more_cells_until_there_are_eight():
     asked = sharing.arrangements(torch.device("cuda"), threads=16)
     assert [division.cells for division in asked] == [1, 2, 4, 8]
