@@ -36,9 +36,8 @@ def _blur_matrices(sigma: Tensor, size: int, radius: int) -> Tensor:
     radius = min(radius, size - 1)
     distance = torch.arange(radius + 1, device=sigma.device)
     taps = torch.exp(-0.5 * (distance / sigma[:, None]) ** 2)
-    taps.masked_fill_(
-        taps < 1e-10, 0
-    )  # far taps of a small sigma are denormal numbers, which slow the products tenfold
+    # Far taps of a small sigma are denormal numbers, which slow the products tenfold.
+    taps.masked_fill_(taps < 1e-10, 0)
     taps = taps / (2 * taps.sum(dim=1, keepdim=True) - taps[:, :1])
     return (taps @ _reflections(size, radius, sigma.device)).view(-1, size, size)
 

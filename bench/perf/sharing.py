@@ -21,6 +21,7 @@ from imssl.settings.hardware import Hardware
 
 GROUP = "side by side"
 ON_A_GPU = (1, 2, 4, 8)
+MOST_CORES = 8  # each takes a process, and half a GiB of memory
 SMALL = 64  # pixels a side; larger images fill a GPU
 
 
@@ -47,7 +48,8 @@ def arrangements(device: torch.device, threads: int) -> list[Arrangement]:
     """The divisions that are compared; the first one is what the others are compared with."""
     if device.type == "cuda":
         return [Arrangement(cells, 1) for cells in ON_A_GPU]
-    return list(dict.fromkeys([Arrangement(1, threads), Arrangement(threads, 1)]))
+    cores = min(threads, MOST_CORES)
+    return list(dict.fromkeys([Arrangement(1, cores), Arrangement(cores, 1)]))
 
 
 def measure(effort: Effort, hardware: Hardware, device: torch.device, folder: Path) -> Iterator[Row]:

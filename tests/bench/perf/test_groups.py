@@ -81,9 +81,12 @@ def test_a_cell_that_ends_early_is_told_of(tmp_path):
         pass
 
 
-def test_a_gpu_is_measured_with_more_cells_until_there_are_eight():
+def test_a_gpu_is_shared_by_up_to_eight_cells_and_so_are_many_cores():
     asked = sharing.arrangements(torch.device("cuda"), threads=16)
     assert [division.cells for division in asked] == [1, 2, 4, 8]
+    asked = sharing.arrangements(torch.device("cpu"), threads=16)
+    assert [(division.cells, division.threads) for division in asked] == [(1, 8), (8, 1)]
+    assert len(sharing.arrangements(torch.device("cpu"), threads=1)) == 1
 
 
 def test_analyses_are_measured_at_the_sizes_that_they_name(monkeypatch):
