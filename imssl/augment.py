@@ -182,7 +182,7 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     Returns:
         (B, C, H, W), float32, in new memory.
     """
-    mean, std = (to_device(part, images.device).view(-1, 1, 1) for part in (mean, std))
+    mean, std = (to_device(part.to(images.dtype), images.device).view(-1, 1, 1) for part in (mean, std))
     return (images - mean).div_(std)
 
 

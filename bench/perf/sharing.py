@@ -13,6 +13,7 @@ import torch
 from bench.perf.measure import Effort, Row, interleaved, per_second, seconds_of, times_faster
 from bench.perf.phantoms import phantom_set
 from bench.perf.pretraining import METHODS, Setting, TimedRun, recipe_for, settings_for
+from bench.workers import SMALL_IMAGE
 from imssl.datasets.prepared import read_prepared
 from imssl.device import select_device
 from imssl.errors import UserError
@@ -22,7 +23,6 @@ from imssl.settings.hardware import Hardware
 GROUP = "side by side"
 ON_A_GPU = (1, 2, 4, 8)
 MOST_CORES = 8  # each takes a process, and half a GiB of memory
-SMALL = 64  # pixels a side; larger images fill a GPU
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def measure(effort: Effort, hardware: Hardware, device: torch.device, folder: Pa
     """
     divisions = arrangements(device, hardware.threads)
     for setting in settings_for(device)[: effort.settings]:
-        if setting.size > SMALL:
+        if setting.size > SMALL_IMAGE:
             continue
         prepared = phantom_set("histology", 40, setting.size, folder)
         place = folder / prepared.card.name

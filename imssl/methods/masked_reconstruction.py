@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from imssl.device import to_device
 from imssl.encoder import Encoder
 from imssl.errors import UserError
 from imssl.heads import upsampling_decoder
@@ -86,7 +87,7 @@ class MaskedReconstruction(Method):
         places = torch.rand(count, rows * columns, generator=generator).argsort(dim=1)
         squares = (places < masked).view(count, 1, rows, columns)
         pixels = squares.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
-        return pixels[..., :height, :width].to(images.device)
+        return to_device(pixels[..., :height, :width], images.device)
 
     def optimizer(self, optimisation: Optimisation) -> torch.optim.Optimizer:
         """AdamW, with no weight decay on biases and norms, as in the paper."""
