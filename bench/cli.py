@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from bench.commands import methods, speed, trust
-from bench.console import console
+from bench.commands.console import console
 from imssl.errors import UserError
 
 app = typer.Typer(
@@ -33,7 +33,7 @@ app.command("plan")(speed.plan)
 @profile_app.command("list")
 def profile_list() -> None:
     """List the profiles: what each compares, what it needs and how long it takes."""
-    from bench.profiles import profiles
+    from bench.protocol.profile import profiles
 
     table = Table("profile", "what it is", "needs", "time", box=None, pad_edge=False)
     for profile in profiles():
@@ -55,8 +55,8 @@ def profile_use(
 
     Finished results are kept: going back to an earlier profile finds them again.
     """
-    from bench.lock import alone
-    from bench.profiles import use_profile
+    from bench.machine.lock import alone
+    from bench.protocol.profile import use_profile
 
     with alone("bench profile use"):
         typer.echo(use_profile(name, data_dir, force))
@@ -65,8 +65,8 @@ def profile_use(
 @app.command()
 def check() -> None:
     """Check params.yaml: every key, every value, every method's hyper-parameters."""
-    from bench.protocol import read_protocol
-    from bench.registry import check_methods
+    from bench.protocol.protocol import read_protocol
+    from bench.protocol.registry import check_methods
 
     protocol = read_protocol()
     check_methods(protocol)
@@ -79,7 +79,7 @@ def check() -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def repro(context: typer.Context) -> None:
     """Run the main job: [bold]dvc repro[/] with the same arguments, then say where the leaderboard is."""
-    from bench.repro import run_dvc_repro
+    from bench.launch.repro import run_dvc_repro
 
     raise typer.Exit(run_dvc_repro(context.args))
 
@@ -99,12 +99,12 @@ def report(
 ) -> None:
     """Write the leaderboard from the cells that are finished; the others show as holes."""
     if compare or schema:
-        from bench.commands import comparison
+        from bench.commands import report
 
-        comparison.print_comparison(*compare) if compare else comparison.print_schema()
+        report.print_comparison(*compare) if compare else report.print_schema()
         return
-    from bench.lock import alone
-    from bench.protocol import read_protocol
+    from bench.machine.lock import alone
+    from bench.protocol.protocol import read_protocol
     from bench.report.leaderboard import write_reports
 
     with alone("bench report"):
@@ -133,7 +133,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
-        from bench.machine_failures import machine_failure
+        from bench.machine.failures import machine_failure
 
         message = machine_failure(error)
         if message is None:

@@ -1,8 +1,8 @@
 """What dvc.yaml calls: ``python -m bench.stage STAGE [DATASET] [METHOD]``.
 
 Importing torch and its company takes seconds, once for each of a run's many stages. So a stage is handed to
-a process that has imported them already and forks a fresh child for each stage (bench.warm_start); where
-that is not possible, or IMSSL_BENCH_WARM_START=0, it runs here. The results are the same.
+a process that has imported them already and forks a fresh child for each stage (bench.launch.warm_start);
+where that is not possible, or IMSSL_BENCH_WARM_START=0, it runs here. The results are the same.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ def main() -> int:
     if sys.platform == "linux":
         _end_with_parent()
     if os.environ.get("IMSSL_BENCH_WARM_START", "1") != "0" and sys.platform == "linux":
-        from bench.warm_start import run_warm
+        from bench.launch.warm_start import run_warm
 
         status = run_warm(sys.argv[1:])
         if status == KILLED:
@@ -30,7 +30,7 @@ def main() -> int:
             )
         if status is not None:
             return status
-    from bench.run_stage import run_stage
+    from bench.launch.run_stage import run_stage
 
     return run_stage(sys.argv[1:])
 

@@ -222,3 +222,6 @@ def _scale(self_x: float, self_y: float, rounding: float) -> float:
     if not (self_x > rounding and self_y > rounding):
         raise ValueError("CKA is undefined: a set of features has no variation left once centred")
     return float(np.sqrt(self_x) * np.sqrt(self_y))
+
+
+KERNELS: tuple[Kernel, ...] = ("linear", "rbf")

@@ -37,3 +37,20 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file under another name first, so that it is never half there."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file under another name first, so that it is never half there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        give_final_name(partial, file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

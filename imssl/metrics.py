@@ -1,7 +1,7 @@
 """Test metrics, on the samples as they are and on resamples given as counts.
 
 Every metric is written once, as a function of how often each sample is drawn: a score is the metric at one
-draw of each sample, and a bootstrap hands in thousands of rows of counts (bench/intervals.py).
+draw of each sample, and a bootstrap hands in thousands of rows of counts (bench/summary/bootstrap.py).
 """
 
 from collections.abc import Callable, Sequence

@@ -13,6 +13,25 @@ FORBIDDEN = {"bench", "dvc", "dvclive", "typer", "jinja2", "rich", "altair", "it
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 GLOBAL_DRAWS = {"seed", "rand", "randn", "randint", "random", "shuffle", "permutation", "choice", "normal"}
 LONGEST = 320
+# The folders of bench/, from the bottom up: each may import those before it, and none after it.
+FLOORS = (
+    "protocol",
+    "cells",
+    "machine",
+    "conformance",
+    "forecast",
+    "methods",
+    "summary",
+    "analysis",
+    "report",
+    "stages",
+    "perf",
+    "launch",
+    "trust",
+    "commands",
+)
+# Beside the folders: what starts the suite.
+AT_THE_TOP = {"__init__", "__main__", "cli", "stage"}
 
 
 def name_of(path):
@@ -28,6 +47,24 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found.add(node.module.split(".")[0])
     return found
+
+
+def imported_modules(path):
+    """Dotted names of the modules of both packages that a module imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in NAMES else node.module
+
+
+def dotted(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+NAMES = {dotted(path): path for path in MODULES}
 
 
 def calls(path):
@@ -85,3 +122,47 @@ def test_no_global_random_state(path):
             raise AssertionError(f"{name} changes a global generator")
         if name in ("torch.randperm", "torch.rand", "torch.randint"):
             assert "generator" in keywords, name
+
+
+def test_the_folders_of_the_suite_are_those_of_the_plan():
+    folders = {path.parent.name for path in (ROOT / "bench").glob("*/__init__.py")}
+    assert folders == set(FLOORS)
+    assert {path.stem for path in (ROOT / "bench").glob("*.py")} == AT_THE_TOP
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.is_relative_to(ROOT / "bench")], ids=name_of
+)
+def test_a_folder_imports_only_folders_below_it(path):
+    folder = path.relative_to(ROOT / "bench").parts[0]
+    if folder not in FLOORS:
+        return
+    for module in imported_modules(path):
+        package, *inside = module.split(".")
+        if package == "bench" and inside and inside[0] != folder:
+            assert inside[0] in FLOORS[: FLOORS.index(folder)], f"{name_of(path)} imports {module}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """The first circle, if there is one, is named whole."""
+    imports = {name: sorted(set(imported_modules(path)) & NAMES.keys()) for name, path in NAMES.items()}
+    cleared = set()
+
+    def follow(name, way):
+        assert name not in way, " imports ".join([*way[way.index(name) :], name])
+        if name not in cleared:
+            for other in imports[name]:
+                follow(other, [*way, name])
+            cleared.add(name)
+
+    for name in imports:
+        follow(name, [])
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_a_folder_holds_what_one_can_take_in(folder):
+    """Four to ten files, and one line that says what they have in common."""
+    files = [path for path in (ROOT / "bench" / folder).glob("*.py") if path.name != "__init__.py"]
+    files += [path.parent for path in (ROOT / "bench" / folder).glob("*/__init__.py")]
+    assert 4 <= len(files) <= 10, [path.name for path in files]
+    assert ast.get_docstring(ast.parse((ROOT / "bench" / folder / "__init__.py").read_text(encoding="utf-8")))

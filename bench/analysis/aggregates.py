@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bench.analysis.differences import typed
-from bench.analysis.draws import Column, Place
 from bench.analysis.ranks import rank_draws
-from bench.intervals import percentile_interval
+from bench.summary.bootstrap import percentile_interval
+from bench.summary.draws import Comparison, ComparisonDraws
 from imssl.seeds import numpy_generator
 
 AGGREGATES: dict[str, str] = {
@@ -40,7 +40,7 @@ AGGREGATES: dict[str, str] = {
 
 
 def aggregate_table(
-    columns: Iterable[Column], methods: Sequence[str], baseline: str, level: float
+    columns: Iterable[ComparisonDraws], methods: Sequence[str], baseline: str, level: float
 ) -> pd.DataFrame:
     """Every method over all data sets, for each evaluation and label fraction or block, and over all of them.
 
@@ -99,9 +99,9 @@ def improvement(
 Kind = tuple[str, float | None, int | None, bool]
 
 
-def _groups(columns: list[Column]) -> list[tuple[Kind, list[Column]]]:
+def _groups(columns: list[ComparisonDraws]) -> list[tuple[Kind, list[ComparisonDraws]]]:
     """Columns that are averaged together: by evaluation and fraction or block, then all of an evaluation."""
-    groups: dict[Kind, list[Column]] = {}
+    groups: dict[Kind, list[ComparisonDraws]] = {}
     for column in columns:
         place = column.place
         groups.setdefault((place.evaluation, place.fraction, place.block, False), []).append(column)
@@ -112,7 +112,7 @@ def _groups(columns: list[Column]) -> list[tuple[Kind, list[Column]]]:
 
 def _rows(
     kind: Kind,
-    columns: list[Column],
+    columns: list[ComparisonDraws],
     methods: Sequence[str],
     baseline: str,
     level: float,
@@ -136,7 +136,7 @@ def _rows(
     return list(rows.values())
 
 
-def _lacking(columns: list[Column], method: str) -> str:
+def _lacking(columns: list[ComparisonDraws], method: str) -> str:
     """Which columns a method has no complete results in, and why; empty if none."""
     reasons: dict[str, None] = {}
     for column in columns:
@@ -145,7 +145,7 @@ def _lacking(columns: list[Column], method: str) -> str:
     return "; ".join(reasons)
 
 
-def _means(column: Column, methods: list[str]) -> NDArray[np.float64]:
+def _means(column: ComparisonDraws, methods: list[str]) -> NDArray[np.float64]:
     return column.values[[column.methods.index(method) for method in methods]].mean(axis=1)
 
 
@@ -155,13 +155,13 @@ class _SeedDraws:
     The columns of a data set share their draws: their runs start from the same pretrained encoders.
     """
 
-    def __init__(self, columns: list[Column]) -> None:
+    def __init__(self, columns: list[ComparisonDraws]) -> None:
         self.resamples = columns[0].draws.shape[2]
         self.seeds = len(columns[0].seeds)
         self._drawn: dict[tuple[str, str], NDArray[np.int64]] = {}
         self._counts: dict[tuple[str, str], NDArray[np.int64]] = {}
 
-    def drawn(self, place: Place, side: str) -> NDArray[np.int64]:
+    def drawn(self, place: Comparison, side: str) -> NDArray[np.int64]:
         """(R, S) places of the drawn seeds in the protocol's list."""
         key = (place.dataset, side)
         if key not in self._drawn:
@@ -169,7 +169,7 @@ class _SeedDraws:
             self._drawn[key] = generator.integers(self.seeds, size=(self.resamples, self.seeds))
         return self._drawn[key]
 
-    def counts(self, place: Place, side: str) -> NDArray[np.int64]:
+    def counts(self, place: Comparison, side: str) -> NDArray[np.int64]:
         """(R, S) how often each seed is drawn."""
         key = (place.dataset, side)
         if key not in self._counts:
@@ -177,7 +177,7 @@ class _SeedDraws:
         return self._counts[key]
 
 
-def _runs(columns: list[Column], method: str, draws: _SeedDraws, level: float) -> dict[str, float]:
+def _runs(columns: list[ComparisonDraws], method: str, draws: _SeedDraws, level: float) -> dict[str, float]:
     scores = [score(column.values[column.methods.index(method)], column.metric) for column in columns]
     found = {"iqm": float(interquartile_mean(np.concatenate(scores)))}
     if draws.seeds == 1:
@@ -189,7 +189,7 @@ def _runs(columns: list[Column], method: str, draws: _SeedDraws, level: float) -
 
 
 def _improvement(
-    columns: list[Column], method: str, baseline: str, draws: _SeedDraws, level: float
+    columns: list[ComparisonDraws], method: str, baseline: str, draws: _SeedDraws, level: float
 ) -> dict[str, float]:
     pairs = [
         (column.values[column.methods.index(method)], column.values[column.methods.index(baseline)])

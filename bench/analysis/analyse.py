@@ -12,8 +12,8 @@ from bench.analysis.label_efficiency import label_efficiency
 from bench.analysis.ledger import ledger_table
 from bench.analysis.paper import methods_of
 from bench.analysis.ranks import rank_table
-from bench.report.summary import Summary
-from bench.workers import side_by_side
+from bench.machine.workers import side_by_side
+from bench.summary.summary import Summary
 
 
 @dataclass(frozen=True)

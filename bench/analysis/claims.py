@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 from scipy import stats
 
-from bench.analysis.estimate import Estimate, mean_estimate
-from bench.analysis.evidence import MEASURES, Effect, Run
+from bench.analysis.evidence import MEASURES, Effect, Evidence
 from bench.analysis.paper import PAPER_METHODS, REFERENCE, methods_of
-from bench.report.background import synthetic_datasets
-from bench.report.summary import Summary
+from bench.summary.paired_effect import PairedEffect, mean_effect
+from bench.summary.read import synthetic_datasets
+from bench.summary.summary import Summary
 
 CLAIMS_FILE = Path(__file__).parent / "claims.yaml"
 
@@ -96,7 +96,7 @@ def claim_table(summary: Summary) -> pd.DataFrame:
         Columns as in CLAIMS, a row per claim and method.
     """
     protocol, results = summary.protocol, summary.results
-    run = Run(protocol, summary.columns, results.table)
+    run = Evidence(protocol, summary.columns, results.table)
     synthetic = synthetic_datasets(protocol, results)
     real = [dataset for dataset in protocol.datasets if dataset not in synthetic]
     methods = [method for stem in PAPER_METHODS for method in methods_of(protocol, stem)]
@@ -132,11 +132,11 @@ def judge(claim: Claim, effects: Sequence[Effect], level: float) -> Judgement:
         )
     if claim.rule == "mean":
         estimates = [effect.estimate for effect in effects if effect.estimate]
-        return judge_mean(mean_estimate(estimates), claim.margin, level)
+        return judge_mean(mean_effect(estimates), claim.margin, level)
     return judge_each(effects, claim.margin, level)
 
 
-def judge_mean(estimate: Estimate, margin: float, level: float) -> Judgement:
+def judge_mean(estimate: PairedEffect, margin: float, level: float) -> Judgement:
     """The rule `mean` of claims.yaml."""
     effect, (low, high) = estimate.effect, estimate.interval(level)
     found: dict[str, Any] = {"effect": effect, "low": low, "high": high}
@@ -199,7 +199,7 @@ class Needed:
     both: float
 
     @classmethod
-    def of(cls, estimate: Estimate, distance: float, level: float) -> "Needed":
+    def of(cls, estimate: PairedEffect, distance: float, level: float) -> "Needed":
         """From the distance between the effect and the value that its interval has to leave out.
 
         Large samples are assumed (a normal quantile), so the answer is "about".
@@ -245,7 +245,7 @@ class Needed:
         return {"seeds_needed": self.seeds, "test_factor": self.tests}
 
 
-def _effects(run: Run, claim: Claim, datasets: list[str], method: str, reference: str) -> list[Effect]:
+def _effects(run: Evidence, claim: Claim, datasets: list[str], method: str, reference: str) -> list[Effect]:
     measure = MEASURES[claim.measure]
     return [effect for dataset in datasets for effect in measure(run, dataset, method, reference)]
 

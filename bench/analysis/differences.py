@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from bench.analysis.draws import Column
-from bench.analysis.estimate import Estimate, paired_estimate
+from bench.summary.draws import ComparisonDraws
+from bench.summary.paired_effect import PairedEffect, paired_effect
 
 DIFFERENCES: dict[str, str] = {
     "dataset": "id of the data set",
@@ -36,7 +36,7 @@ DIFFERENCES: dict[str, str] = {
 
 
 def paired_differences(
-    columns: Iterable[Column], methods: Sequence[str], baseline: str, level: float
+    columns: Iterable[ComparisonDraws], methods: Sequence[str], baseline: str, level: float
 ) -> pd.DataFrame:
     """Every method against the baseline, in every column.
 
@@ -58,12 +58,12 @@ def paired_differences(
     return corrected(typed(pd.DataFrame(rows, columns=list(DIFFERENCES))), level)
 
 
-def compared(column: Column, method: str, baseline: str) -> Estimate | None:
+def compared(column: ComparisonDraws, method: str, baseline: str) -> PairedEffect | None:
     """One method against another in one column; None where either lacks a result."""
     one, other = column.row(method), column.row(baseline)
     if one is None or other is None:
         return None
-    return paired_estimate(
+    return paired_effect(
         column.values[one] - column.values[other],
         column.mean_draws[one] - column.mean_draws[other],
         column.units,
@@ -100,7 +100,7 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype({"fraction": float, "block": "Int64"})
 
 
-def _row(column: Column, method: str, baseline: str, level: float) -> dict[str, Any]:
+def _row(column: ComparisonDraws, method: str, baseline: str, level: float) -> dict[str, Any]:
     place = {"metric": column.metric, "method": method, "baseline": baseline}
     row: dict[str, Any] = {**column.place._asdict(), **place, "seeds": len(column.seeds)}
     row |= {"unit": column.unit, "units": column.units}

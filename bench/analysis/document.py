@@ -18,11 +18,12 @@ from bench.analysis.differences import DIFFERENCES
 from bench.analysis.label_efficiency import LABEL_EFFICIENCY
 from bench.analysis.ledger import LEDGER
 from bench.analysis.ranks import RANKS
-from bench.report.summary import Summary
-from bench.report.tidy import COLUMNS
-from bench.results import read_json, write_text
-from bench.statistics import MEASUREMENT
+from bench.cells.files import read_json
+from bench.summary.over_seeds import MEASUREMENT
+from bench.summary.summary import Summary
+from bench.summary.tidy import COLUMNS
 from imssl.datasets.prepared import Card
+from imssl.durable import write_text
 from imssl.errors import UserError
 
 VERSION = 1

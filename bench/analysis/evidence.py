@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.differences import compared
-from bench.analysis.draws import Column, Place
-from bench.analysis.estimate import Estimate, paired_estimate, pooled_seed_variance
-from bench.protocol import Protocol
+from bench.protocol.protocol import Protocol
+from bench.summary.draws import Comparison, ComparisonDraws
+from bench.summary.paired_effect import PairedEffect, paired_effect, pooled_seed_variance
 
 EARLY, LATE = (1, 2), (3, 4)
 BEFORE_LAST = (1, 2, 3)
@@ -19,7 +19,7 @@ CKA, KS = "cka_linear", "ks"
 
 
 @dataclass(frozen=True)
-class Run:
+class Evidence:
     """What the measures read.
 
     Attributes:
@@ -29,7 +29,7 @@ class Run:
     """
 
     protocol: Protocol
-    columns: Mapping[Place, Column]
+    columns: Mapping[Comparison, ComparisonDraws]
     table: pd.DataFrame
 
     @cached_property
@@ -53,33 +53,33 @@ class Effect:
 
     dataset: str
     where: str
-    estimate: Estimate | None
+    estimate: PairedEffect | None
     reason: str
 
 
 # A run, a data set, a method and the method it is compared with.
-Measure = Callable[[Run, str, str, str], list[Effect]]
+Measure = Callable[[Evidence, str, str, str], list[Effect]]
 
 
-def gain_with_fewest_labels(run: Run, dataset: str, method: str, reference: str) -> list[Effect]:
+def gain_with_fewest_labels(run: Evidence, dataset: str, method: str, reference: str) -> list[Effect]:
     """Fine-tuning with the smallest fraction; a run without one below 100% cannot say."""
     fraction = run.protocol.label_fractions[0]
     if fraction == 1:
         return [Effect(dataset, "", None, "no share of the labels below 100%")]
-    return [_compared(run.columns[Place(dataset, "finetune", fraction, None)], method, reference)]
+    return [_compared(run.columns[Comparison(dataset, "finetune", fraction, None)], method, reference)]
 
 
-def gain_everywhere(run: Run, dataset: str, method: str, reference: str) -> list[Effect]:
+def gain_everywhere(run: Evidence, dataset: str, method: str, reference: str) -> list[Effect]:
     """Fine-tuning with every fraction."""
     return [
-        _compared(run.columns[Place(dataset, "finetune", fraction, None)], method, reference)
+        _compared(run.columns[Comparison(dataset, "finetune", fraction, None)], method, reference)
         for fraction in run.protocol.label_fractions
     ]
 
 
-def early_probe_gain(run: Run, dataset: str, method: str, reference: str) -> list[Effect]:
+def early_probe_gain(run: Evidence, dataset: str, method: str, reference: str) -> list[Effect]:
     """Probes of the blocks before the last."""
-    columns = [run.columns[Place(dataset, "probe", None, block)] for block in BEFORE_LAST]
+    columns = [run.columns[Comparison(dataset, "probe", None, block)] for block in BEFORE_LAST]
     lacking = [_lacking(column, method, reference) for column in columns]
     if any(lacking):
         return [Effect(dataset, "", None, next(reason for reason in lacking if reason))]
@@ -90,20 +90,20 @@ def early_probe_gain(run: Run, dataset: str, method: str, reference: str) -> lis
     values = np.mean([column.values[row] for column, row in pairs], axis=0)
     draws = np.mean([column.mean_draws[row] for column, row in pairs], axis=0)
     one, other = common.index(method), common.index(reference)
-    estimate = paired_estimate(
+    estimate = paired_effect(
         values[one] - values[other], draws[one] - draws[other], columns[0].units, pooled_seed_variance(values)
     )
     return [Effect(dataset, "", estimate, "")]
 
 
-def early_minus_late_similarity(run: Run, dataset: str, method: str, reference: str) -> list[Effect]:
+def early_minus_late_similarity(run: Evidence, dataset: str, method: str, reference: str) -> list[Effect]:
     """CKA of blocks 1 and 2 minus that of blocks 3 and 4; the method alone, MoCo does not enter."""
     early = _over_seeds(run, dataset, method, CKA, blocks=EARLY)
     late = _over_seeds(run, dataset, method, CKA, blocks=LATE)
     return [_of_seeds(dataset, method, early, method, late)]
 
 
-def similarity_gain(run: Run, dataset: str, method: str, reference: str) -> list[Effect]:
+def similarity_gain(run: Evidence, dataset: str, method: str, reference: str) -> list[Effect]:
     """CKA over all blocks."""
     one, other = (
         _over_seeds(run, dataset, name, CKA, blocks=(*EARLY, *LATE)) for name in (method, reference)
@@ -111,7 +111,7 @@ def similarity_gain(run: Run, dataset: str, method: str, reference: str) -> list
     return [_of_seeds(dataset, method, one, reference, other)]
 
 
-def ks_reduction(run: Run, dataset: str, method: str, reference: str) -> list[Effect]:
+def ks_reduction(run: Evidence, dataset: str, method: str, reference: str) -> list[Effect]:
     """KS distance, the reference's minus the method's: lower is better."""
     if run.protocol.label_fractions == [1]:
         return [Effect(dataset, "", None, "no share of the labels below 100%")]
@@ -132,19 +132,19 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def _compared(column: Column, method: str, reference: str) -> Effect:
+def _compared(column: ComparisonDraws, method: str, reference: str) -> Effect:
     place = column.place
     where = f"{100 * (place.fraction or 0):g}% of the labels"
     reason = _lacking(column, method, reference)
     return Effect(place.dataset, where, None if reason else compared(column, method, reference), reason)
 
 
-def _lacking(column: Column, *methods: str) -> str:
+def _lacking(column: ComparisonDraws, *methods: str) -> str:
     return "; ".join(f"{name}: {column.excluded[name]}" for name in methods if name in column.excluded)
 
 
 def _over_seeds(
-    run: Run, dataset: str, method: str, metric: str, blocks: Sequence[int | None]
+    run: Evidence, dataset: str, method: str, metric: str, blocks: Sequence[int | None]
 ) -> NDArray[np.float64]:
     """(S,) a metric's mean over blocks and label fractions, by seed; NaN where one value is missing."""
     protocol = run.protocol
@@ -170,4 +170,4 @@ def _of_seeds(
     lacking = [name for name, values in {one_name: one, other_name: other}.items() if np.isnan(values).any()]
     if lacking:
         return Effect(dataset, "", None, f"no result of every seed: {', '.join(lacking)}")
-    return Effect(dataset, "", paired_estimate(one - other, [], units=0), "")
+    return Effect(dataset, "", paired_effect(one - other, [], units=0), "")

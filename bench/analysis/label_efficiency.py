@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from bench.analysis.draws import Column
-from bench.intervals import percentile_interval
+from bench.summary.bootstrap import percentile_interval
+from bench.summary.draws import ComparisonDraws
 
 LABEL_EFFICIENCY: dict[str, str] = {
     "dataset": "id of the data set",
@@ -33,7 +33,7 @@ LABEL_EFFICIENCY: dict[str, str] = {
 
 
 def label_efficiency(
-    columns: Iterable[Column],
+    columns: Iterable[ComparisonDraws],
     methods: Sequence[str],
     untrained: str | None,
     training_images: dict[str, int],
@@ -51,7 +51,7 @@ def label_efficiency(
     Returns:
         Columns as in LABEL_EFFICIENCY, one row per data set, evaluation and method.
     """
-    curves: dict[tuple[str, str], list[Column]] = {}
+    curves: dict[tuple[str, str], list[ComparisonDraws]] = {}
     for column in columns:
         if column.place.fraction is not None:
             curves.setdefault((column.place.dataset, column.place.evaluation), []).append(column)
@@ -106,7 +106,7 @@ def labels_to_reach(
 
 
 def _row(
-    curve: list[Column], method: str, untrained: str | None, images: int | None, level: float
+    curve: list[ComparisonDraws], method: str, untrained: str | None, images: int | None, level: float
 ) -> dict[str, Any]:
     first = curve[0]
     row: dict[str, Any] = dict.fromkeys(LABEL_EFFICIENCY, math.nan)
@@ -137,7 +137,7 @@ def _row(
     }
 
 
-def _missing(curve: list[Column], method: str) -> str:
+def _missing(curve: list[ComparisonDraws], method: str) -> str:
     holes = [
         f"{column.place.fraction:g} of the labels: {column.excluded[method]}"
         for column in curve
@@ -146,7 +146,7 @@ def _missing(curve: list[Column], method: str) -> str:
     return "; ".join(holes)
 
 
-def _curve(curve: list[Column], method: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _curve(curve: list[ComparisonDraws], method: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means over seeds of a method: (F, 1) on all test samples, (F, R) on the resamples."""
     rows = [(column, column.methods.index(method)) for column in curve]
     means = np.stack([column.values[row].mean(keepdims=True) for column, row in rows])

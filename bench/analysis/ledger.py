@@ -14,8 +14,8 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from bench.analysis.paper import file_stem
-from bench.protocol import Protocol, values
-from bench.registry import load_method
+from bench.protocol.protocol import Protocol, values
+from bench.protocol.registry import load_method
 from imssl.datasets.prepared import Card
 from imssl.errors import UserError
 

@@ -1,7 +1,7 @@
 """The paper that the suite reproduces: which methods of a protocol are its methods."""
 
-from bench.protocol import Protocol
-from bench.registry import method_file
+from bench.protocol.protocol import Protocol
+from bench.protocol.registry import method_file
 from imssl.errors import UserError
 
 # Files of the paper's own methods, and of the one it improves on.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bench.analysis.differences import compared, holm, typed
-from bench.analysis.draws import Column
+from bench.summary.draws import ComparisonDraws
 from imssl.seeds import numpy_generator
 
 RANKS: dict[str, str] = {
@@ -36,7 +36,7 @@ RANKS: dict[str, str] = {
 }
 
 
-def rank_table(columns: Iterable[Column], methods: Sequence[str], level: float) -> pd.DataFrame:
+def rank_table(columns: Iterable[ComparisonDraws], methods: Sequence[str], level: float) -> pd.DataFrame:
     """Where every method stands in every column.
 
     Args:
@@ -51,7 +51,7 @@ def rank_table(columns: Iterable[Column], methods: Sequence[str], level: float) 
     return typed(pd.DataFrame(rows, columns=list(RANKS)))
 
 
-def rank_draws(column: Column, methods: Sequence[str]) -> NDArray[np.float64]:
+def rank_draws(column: ComparisonDraws, methods: Sequence[str]) -> NDArray[np.float64]:
     """Ranks among some methods as patients and seeds vary.
 
     A resample of patients gives the means over seeds. As so few seeds cannot be resampled, each mean moves
@@ -78,7 +78,7 @@ def rank_draws(column: Column, methods: Sequence[str]) -> NDArray[np.float64]:
     return stats.rankdata(-means, axis=0, nan_policy="propagate")
 
 
-def _rows(column: Column, methods: Sequence[str], level: float) -> list[dict[str, Any]]:
+def _rows(column: ComparisonDraws, methods: Sequence[str], level: float) -> list[dict[str, Any]]:
     place = {**column.place._asdict(), "metric": column.metric, "ranked": len(column.methods)}
     nothing = dict.fromkeys(RANKS, math.nan) | {"best": False, "tied": False}
     rows = {
@@ -113,7 +113,7 @@ def _rows(column: Column, methods: Sequence[str], level: float) -> list[dict[str
     return list(rows.values())
 
 
-def _against_best(column: Column, best: int) -> NDArray[np.float64]:
+def _against_best(column: ComparisonDraws, best: int) -> NDArray[np.float64]:
     """(M,) corrected p-values of each method against the best one."""
     p_values = np.full(len(column.methods), np.nan)
     for i, method in enumerate(column.methods):

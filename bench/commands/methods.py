@@ -11,14 +11,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bench.console import console
-from bench.duration import duration
+from bench.commands.console import console
+from bench.commands.duration import duration
 from imssl.errors import UserError
 
 if TYPE_CHECKING:
     from bench.conformance.check import CheckReport
-    from bench.method_plan import MethodPlan
-    from bench.protocol import Protocol
+    from bench.forecast.of_method import MethodPlan
+    from bench.protocol.protocol import Protocol
 
 MethodPath = Annotated[Path, typer.Argument(help="A Python file with one method in it.", show_default=False)]
 MethodName = Annotated[str, typer.Argument(help="Name of a method in params.yaml.", show_default=False)]
@@ -38,8 +38,8 @@ def new_method(
     name: Annotated[str, typer.Argument(help="Name of the method, such as my-method.", show_default=False)],
 ) -> None:
     """Write a commented starting file into the current folder; it passes the checks as it is."""
-    from bench.method_changes import refuse_name
-    from bench.method_template import starting_file
+    from bench.methods.changes import refuse_name
+    from bench.methods.template import starting_file
 
     refuse_name(name)
     file, text = starting_file(name)
@@ -64,9 +64,9 @@ def check_method(
     Exit status: 0 all pass, 1 a check fails, 2 the file cannot be loaded.
     """
     from bench.conformance.child import Request
-    from bench.conformance.run import check_method
+    from bench.conformance.parent import check_method
     from bench.conformance.source import read_source
-    from bench.method_changes import assigned, id_of
+    from bench.methods.changes import assigned, id_of
 
     try:
         source = read_source(path)
@@ -99,7 +99,7 @@ def add_method(
     All or nothing: when a check fails, or on Ctrl-C, nothing has changed. The results of the other methods
     stay valid. A variant of the same file is another row: --name simclr-t01 --set temperature=0.1
     """
-    from bench.method_changes import add, addition, check_addition
+    from bench.methods.changes import add, addition, check_addition
 
     with _stoppable():
         wanted = addition(path, name, assignments or [])
@@ -120,8 +120,8 @@ def list_methods(
     """List the methods of params.yaml: file, parameters, checks, and how many of their cells are done."""
     from dataclasses import asdict
 
-    from bench.method_list import listed_methods
-    from bench.protocol import read_protocol
+    from bench.methods.listing import listed_methods
+    from bench.protocol.protocol import read_protocol
 
     rows = listed_methods(read_protocol())
     if as_json:
@@ -142,9 +142,9 @@ def update_method(name: MethodName, path: MethodPath) -> None:
 
     All or nothing, as add-method. With the method's own file it only checks it and keeps the record.
     """
-    from bench.method_changes import check_update, update, update_of
-    from bench.method_plan import finished_cells_of
-    from bench.protocol import read_protocol
+    from bench.forecast.of_method import finished_cells_of
+    from bench.methods.changes import check_update, update, update_of
+    from bench.protocol.protocol import read_protocol
 
     with _stoppable():
         wanted = update_of(name, path)
@@ -170,7 +170,7 @@ def remove_method(
     ] = False,
 ) -> None:
     """Take a method out of params.yaml; its finished cells are kept and found again if it comes back."""
-    from bench.method_changes import remove
+    from bench.methods.changes import remove
 
     with _stoppable():
         deleted = remove(name, delete_file)
@@ -212,8 +212,8 @@ def _show(report: "CheckReport") -> None:
 
 
 def _show_plan(name: str, speed_ratio: float | None) -> None:
-    from bench.method_plan import method_plan
-    from bench.protocol import read_protocol
+    from bench.forecast.of_method import method_plan
+    from bench.protocol.protocol import read_protocol
 
     protocol = read_protocol()
     try:

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.console import console
-from bench.duration import duration
+from bench.commands.console import console
+from bench.commands.duration import duration
 
 
 def perf(
@@ -45,8 +45,8 @@ def perf(
     """
     from bench.perf import suite, table
     from bench.perf.measure import FULL, QUICK
-    from bench.protocol import read_protocol
-    from bench.results import write_text
+    from bench.protocol.protocol import read_protocol
+    from imssl.durable import write_text
 
     protocol = read_protocol()
     threads = threads or suite.cores()
@@ -87,21 +87,21 @@ def plan(
     """
     import os
 
-    from bench.cells import Keys
-    from bench.estimate import Estimate
+    from bench.cells.keys import Keys
+    from bench.forecast.estimate import RunEstimate
+    from bench.forecast.plan import at_once_here
+    from bench.forecast.plan import plan as plan_of
     from bench.perf.calibration import calibrate
-    from bench.plan import at_once_here
-    from bench.plan import plan as plan_of
-    from bench.protocol import read_protocol
+    from bench.protocol.protocol import read_protocol
 
     protocol = read_protocol()
     keys = Keys(protocol)
     costs = None
-    if Estimate(protocol, keys).seconds_left:
+    if RunEstimate(protocol, keys).seconds_left:
         with Console(stderr=True).status(f"measuring this machine for about {seconds:.0f} s"):
             costs = calibrate(protocol, seconds)
     workers = at_once_here(protocol, os.cpu_count() or 1)
-    planned = plan_of(protocol, Estimate(protocol, keys, costs), workers)
+    planned = plan_of(protocol, RunEstimate(protocol, keys, costs), workers)
     if as_json:
         typer.echo(json.dumps(asdict(planned) | {"workers": workers}, indent=1))
         return

@@ -7,13 +7,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from bench.console import console
+from bench.commands.console import console
 from imssl.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.audit import Audit
-    from bench.verify.check import Check, Disagreement
-    from bench.verify.rerun import Rerun
+    from bench.trust.data_audit import Audit
+    from bench.trust.verify.check import Check, Disagreement
+    from bench.trust.verify.rerun import Rerun
 
 # Names that a table lists before it says how many more there are.
 LISTED = 6
@@ -40,9 +40,9 @@ def audit_data(
     Finds patients with images in several splits, and images that are copies of one another but for
     brightness, contrast or compression. Exit status 1 if either crosses from one split to another.
     """
-    from bench.audit import audit
-    from bench.protocol import read_protocol
-    from bench.results import data_folder
+    from bench.cells.files import data_folder
+    from bench.protocol.protocol import read_protocol
+    from bench.trust.data_audit import audit
     from imssl.datasets.prepared import read_prepared
 
     known = list(read_protocol().datasets)
@@ -113,11 +113,11 @@ def verify(
     machine, device or package version than a cell was made with, --rerun reports the size of the difference
     beside that between seeds. Exit status 1 if anything disagrees.
     """
-    from bench.lock import alone
-    from bench.protocol import read_protocol
-    from bench.verify.check import disagreements
-    from bench.verify.rerun import rerun_cells
-    from bench.verify.run import run_checks
+    from bench.machine.lock import alone
+    from bench.protocol.protocol import read_protocol
+    from bench.trust.verify.all_checks import run_checks
+    from bench.trust.verify.check import disagreements
+    from bench.trust.verify.rerun import rerun_cells
 
     with alone("bench verify"):
         protocol = read_protocol()
@@ -186,8 +186,8 @@ def trap(
 
     Nothing is trained and nothing is written: the honest number and the trapped one come from the same files.
     """
-    from bench.protocol import read_protocol
-    from bench.traps import TRAPS, spring
+    from bench.protocol.protocol import read_protocol
+    from bench.trust.traps import TRAPS, spring
 
     out = console()
     if name is None:

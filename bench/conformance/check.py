@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from bench.conformance.trial import Trial
 
-Status = Literal["pass", "fail", "skip"]
+RuleStatus = Literal["pass", "fail", "skip"]
 
 SCHEMA_VERSION = 1
 
@@ -41,7 +41,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Check:
+class RuleOutcome:
     """What came of one rule.
 
     Attributes:
@@ -53,7 +53,7 @@ class Check:
     """
 
     name: str
-    status: Status
+    status: RuleStatus
     expected: str
     found: str
     hint: str = ""
@@ -78,13 +78,13 @@ class CheckReport:
     sha256: str
     method: str
     settings: dict[str, dict[str, Any]]
-    checks: tuple[Check, ...]
+    checks: tuple[RuleOutcome, ...]
     speed_ratio: float | None
     memory_ratio: float | None
     versions: dict[str, str]
 
     @property
-    def failed(self) -> list[Check]:
+    def failed(self) -> list[RuleOutcome]:
         """The checks that failed."""
         return [check for check in self.checks if check.status == "fail"]
 

@@ -82,7 +82,7 @@ def serve(request: Request, content: bytes, tell: Tell) -> None:
     """Load the file, check its settings, and try every rule on it."""
     tell({"doing": "start"})
     from bench.conformance.loading import load_class, load_settings, written
-    from bench.conformance.rules import RULES, try_rule
+    from bench.conformance.rules.all_rules import RULES, try_rule
     from bench.conformance.source import MethodSource
     from bench.conformance.surroundings import surroundings
     from bench.conformance.trial import Trial, warm_up

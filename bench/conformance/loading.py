@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 
 from bench.conformance.source import MethodSource
-from bench.params import problems
-from bench.protocol import values
-from bench.registry import FILE_KEY, only_method
+from bench.protocol.params_file import problems
+from bench.protocol.protocol import values
+from bench.protocol.registry import FILE_KEY, only_method
 from imssl.errors import UserError
 from imssl.method import Method, MethodSettings
 

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from bench.estimate import Costs
+from bench.cells.files import data_folder
+from bench.forecast.estimate import Costs
+from bench.forecast.plan import at_once_here
+from bench.machine.workers import DONE, in_this_process, workers
 from bench.perf.measure import seconds_of
 from bench.perf.phantoms import phantom_set
-from bench.perf.pretraining import TimedRun
-from bench.plan import at_once_here
-from bench.protocol import Protocol
-from bench.registry import load_method
-from bench.results import data_folder
-from bench.workers import DONE, in_this_process, workers
+from bench.perf.timed_run import TimedRun
+from bench.protocol.protocol import Protocol
+from bench.protocol.registry import load_method
 from imssl.augment import augment
 from imssl.cka import permutation_null
 from imssl.datasets.prepared import Prepared, read_prepared
@@ -66,7 +66,7 @@ def calibrate(protocol: Protocol, seconds: float) -> Costs:
     count = at_once_here(protocol, os.cpu_count() or 1)
 
     def work(_job: int, _tell: Callable[[Any], None]) -> dict[str, float]:
-        # NumPy's BLAS on one thread, as in a stage (`bench.run_stage`).
+        # NumPy's BLAS on one thread, as in a stage (`bench.launch.run_stage`).
         with threadpool_limits(1, user_api="blas"):
             return dict(_measured(protocol, seconds / measurements))
 

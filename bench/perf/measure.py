@@ -25,7 +25,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Row:
+class Figure:
     """One line of the table.
 
     Attributes:

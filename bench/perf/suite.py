@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from bench.perf import analyses, augmentation, costs, finetuning, memory, pretraining, probes, sharing
-from bench.perf.measure import Effort, Row
-from bench.protocol import Protocol
+from bench.perf.groups import analyses, augmentation, costs, finetuning, memory, pretraining, probes, sharing
+from bench.perf.measure import Effort, Figure
+from bench.protocol.protocol import Protocol
 from imssl.device import hardware_name, select_device
 from imssl.errors import UserError
 from imssl.settings.hardware import Hardware
@@ -33,7 +33,7 @@ def measure(
     against: str | None,
     groups: tuple[str, ...],
     on_group: Callable[[str], None],
-) -> Iterator[Row]:
+) -> Iterator[Figure]:
     """Measure the groups.
 
     Args:
@@ -52,14 +52,14 @@ def measure(
         if group not in known:
             raise UserError(f"--only {group}: there is no such group; there are: {', '.join(known)}")
     if against is not None:
-        from bench.perf.lightly_moco import check_installed
+        from bench.perf.groups.lightly_moco import check_installed
 
         check_installed()
     hardware = protocol.hardware.model_copy(update={"threads": threads})
     device = select_device(hardware)
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as name:
         folder = Path(name)
-        measured: dict[str, Callable[[], Iterator[Row]]] = {
+        measured: dict[str, Callable[[], Iterator[Figure]]] = {
             "pretraining": lambda: pretraining.measure(effort, hardware, device, folder, against),
             "sharing": lambda: sharing.measure(effort, hardware, device, folder),
             "augmentation": lambda: augmentation.measure(effort, folder),

@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
-from bench.perf.measure import Row, Spread
+from bench.perf.measure import Figure, Spread
 
 
-def as_table(rows: Sequence[Row], title: str) -> Table:
+def as_table(rows: Sequence[Figure], title: str) -> Table:
     """For the terminal: ratios first, then the figures they come from."""
     table = Table("what", "setting", "times", "better than", "figure", "target", title=title, box=None)
     group = ""
@@ -27,7 +27,7 @@ def as_table(rows: Sequence[Row], title: str) -> Table:
     return table
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
+def as_markdown(rows: Sequence[Figure]) -> str:
     """For a README."""
     lines = ["| what | setting | times better than | figure | target |", "| --- | --- | --- | --- | --- |"]
     for row in rows:
@@ -37,23 +37,23 @@ def as_markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def as_json(rows: Sequence[Row], machine: dict[str, Any]) -> dict[str, Any]:
+def as_json(rows: Sequence[Figure], machine: dict[str, Any]) -> dict[str, Any]:
     """Everything, for other programs."""
     return {"machine": machine, "rows": [asdict(row) | {"met": row.met} for row in rows]}
 
 
-def summary(row: Row) -> str:
+def summary(row: Figure) -> str:
     """A row's figures in a few words."""
     ratio = f"{_spread(row.ratio)} times better than {row.against}" if row.ratio else ""
     return ", ".join(part for part in (ratio, _figure(row)) if part)
 
 
-def _figure(row: Row) -> str:
+def _figure(row: Figure) -> str:
     figure = f"{_spread(row.value)} {row.unit}".strip() if row.value else ""
     return "; ".join(part for part in (figure, row.note) if part)
 
 
-def _target(row: Row) -> str:
+def _target(row: Figure) -> str:
     if row.at_least is not None:
         return f"at least {_number(row.at_least)}"
     return f"at most {_number(row.at_most)}" if row.at_most is not None else ""

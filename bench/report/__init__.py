@@ -1,1 +1,1 @@
-"""The report: results read once, summarised by bench.statistics, drawn by charts and templates."""
+"""The report: results read once, summarised by bench.summary.over_seeds, drawn by charts and templates."""

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 METRIC_NAMES = {
@@ -175,7 +176,8 @@ class Figure:
     note: str = ""
 
 
-def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
+@cache
+def method_styles(methods: tuple[str, ...]) -> dict[str, MethodStyle]:
     """A colour and a shape for each method, by its place in the protocol."""
     return {
         name: MethodStyle(name, COLOURS[i % len(COLOURS)], SHAPES[i % len(SHAPES)], i % len(COLOURS))

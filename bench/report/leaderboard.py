@@ -12,25 +12,27 @@ from threadpoolctl import threadpool_limits
 
 from bench.analysis.analyse import analyse
 from bench.analysis.document import results_document, write_document
-from bench.protocol import Protocol
-from bench.report import background
-from bench.report.aggregates import aggregate_table, efficiency_table
-from bench.report.comparisons import Scope, difference_table, other_metric_tables, score_table
-from bench.report.dataset_page import dataset_context
-from bench.report.dataset_parts import DatasetCharts, chart_tables, dataset_charts
-from bench.report.details import cell_details
-from bench.report.headline import headline
+from bench.cells.files import REPORTS, write_json, write_table
+from bench.machine.workers import side_by_side
+from bench.protocol.protocol import Protocol
+from bench.report.charts.plot_tables import write_plot_tables
+from bench.report.charts.vega import chart_script
+from bench.report.entries import styles_of
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Figure, listed, percent
-from bench.report.method_page import method_context, own_curves
 from bench.report.page import render
-from bench.report.paper_tables import claim_table, differences_counted, ledger_table
-from bench.report.plot_tables import write_plot_tables
-from bench.report.read import read_results
-from bench.report.summary import Summary, summarise
-from bench.report.vega import chart_script
+from bench.report.pages import background
+from bench.report.pages.dataset_page import dataset_context
+from bench.report.pages.dataset_parts import DatasetCharts, chart_tables, dataset_charts
+from bench.report.pages.details import cell_details
+from bench.report.pages.headline import headline
+from bench.report.pages.method_page import method_context, own_curves
+from bench.report.tables.comparisons import Scope, difference_table, other_metric_tables, score_table
+from bench.report.tables.over_datasets import aggregate_table, efficiency_table
+from bench.report.tables.paper_tables import claim_table, differences_counted, ledger_table
 from bench.report.view import View, view_of
-from bench.results import REPORTS, write_json, write_table, write_text
-from bench.workers import side_by_side
+from bench.summary.read import read_results, synthetic_datasets
+from bench.summary.summary import Summary, summarise
+from imssl.durable import write_text
 
 LEADERBOARD = REPORTS / "leaderboard.html"
 RESULTS_TABLE = REPORTS / "results.csv"
@@ -85,12 +87,12 @@ def pages(view: View) -> list[Callable[[], None]]:
     with debug_mode(False):
         charts = {dataset: dataset_charts(view, dataset) for dataset in protocol.datasets}
     details = cell_details(view.summary)
-    synthetic = background.synthetic_datasets(protocol, view.summary.results)
+    synthetic = synthetic_datasets(protocol, view.summary.results)
     frame = {
         "profile": protocol.profile,
         "synthetic": listed(synthetic),
         "synthetic_count": len(synthetic),
-        "styles": [view.summary.styles[name] for name in view.drawn],
+        "styles": [styles_of(view.summary)[name] for name in view.drawn],
         "methods": list(protocol.methods),
         "datasets": list(protocol.datasets),
     }

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.report.charts.vega import CONFIG, chart_script
 from bench.report.layout import COLOURS, DARK_COLOURS
-from bench.report.vega import CONFIG, chart_script
 
 TEMPLATES = Path(__file__).parent / "templates"
 

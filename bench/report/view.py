@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.analyse import Analysis
-from bench.report.encodings import drawn_methods
+from bench.report.entries import styles_of
 from bench.report.layout import Row
-from bench.report.summary import Summary
+from bench.summary.summary import Summary
 
 PLACE = ["dataset", "evaluation", "fraction", "block", "method"]
 OVERALL = ["evaluation", "fraction", "block", "method"]
@@ -49,7 +49,7 @@ class View:
             method: its id.
             root: of the reports, as seen from the page.
         """
-        return Row(method, (), self.summary.styles[method], link=f"{root}methods/{method}.html")
+        return Row(method, (), styles_of(self.summary)[method], link=f"{root}methods/{method}.html")
 
 
 def view_of(summary: Summary, analysis: Analysis) -> View:
@@ -83,3 +83,24 @@ def _ordered(methods: list[str], aggregates: Found) -> list[str]:
             return methods
         ranks[method] = overall["mean_rank"]
     return sorted(methods, key=lambda method: ranks[method])
+
+
+# More lines than colours cannot be told apart; the tables hold everything.
+MOST_DRAWN = 8
+
+
+def drawn_methods(methods: Sequence[str], baseline: str, order: Sequence[str]) -> list[str]:
+    """The methods that charts show: all, or where these are too many the baseline and the first of an order.
+
+    Args:
+        methods: of the protocol.
+        baseline: always shown.
+        order: from the best to the worst.
+
+    Returns:
+        At most MOST_DRAWN of the methods, in the protocol's order.
+    """
+    if len(methods) <= MOST_DRAWN:
+        return list(methods)
+    chosen = {baseline, *[name for name in order if name != baseline][: MOST_DRAWN - 1]}
+    return [name for name in methods if name in chosen]

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from bench.cells import Keys
-from bench.estimate import Estimate
-from bench.progress import RunProgress
-from bench.protocol import Protocol
-from bench.results import data_folder
+from bench.cells.files import data_folder
+from bench.cells.keys import Keys
+from bench.forecast.estimate import RunEstimate
+from bench.forecast.progress import RunProgress
+from bench.protocol.protocol import Protocol
 from imssl.datasets.prepare import prepare
 from imssl.datasets.source import Source
 from imssl.settings.datasets import (
@@ -23,7 +23,7 @@ def run(dataset: str, protocol: Protocol) -> None:
     """Prepare one data set."""
     settings = protocol.datasets[dataset]
     started = time.monotonic()
-    progress = RunProgress(Estimate(protocol, Keys(protocol)), [], f"data {dataset}")
+    progress = RunProgress(RunEstimate(protocol, Keys(protocol)), [], f"data {dataset}")
     with progress.shown():
         card = prepare(
             open_source(settings),

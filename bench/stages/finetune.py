@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.cells import Cell, Keys
-from bench.encoders import load_encoder
-from bench.progress import OnProgress
-from bench.protocol import Protocol
-from bench.results import (
+from bench.cells.cell import Cell
+from bench.cells.encoders import load_encoder
+from bench.cells.files import (
     FEATURES_FILE,
     HISTORY_FILE,
     METRICS_FILE,
@@ -18,13 +16,16 @@ from bench.results import (
     SUBSET_FILE,
     VALIDATION_FILE,
     data_folder,
-    predictions_table,
     write_json,
     write_table,
 )
-from bench.run_cells import run_cells, upstream_folder
-from bench.scores import scores_of
-from bench.store import checkpoint_file
+from bench.cells.keys import Keys
+from bench.cells.predictions import predictions_table
+from bench.cells.scores import scores_of
+from bench.cells.store import checkpoint_file
+from bench.forecast.progress import OnProgress
+from bench.protocol.protocol import Protocol
+from bench.stages.run_cells import run_cells, upstream_folder
 from imssl.checkpoint import CheckpointFile
 from imssl.datasets.fractions import label_subset
 from imssl.datasets.prepared import Prepared, read_prepared

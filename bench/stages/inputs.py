@@ -10,11 +10,11 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from bench.cells import CELL_STAGES
-from bench.code import method_fingerprint, stage_fingerprint
-from bench.protocol import Protocol
-from bench.registry import check_state
-from bench.results import INPUTS, read_json, write_json
+from bench.cells.cell import CELL_STAGES
+from bench.cells.files import INPUTS, read_json, write_json
+from bench.cells.fingerprints import method_fingerprint, stage_fingerprint
+from bench.methods.checked import check_state
+from bench.protocol.protocol import Protocol
 from imssl.errors import UserError
 
 # The sections of params.yaml that a stage reads itself. What an earlier stage reads reaches it through that

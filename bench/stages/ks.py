@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cells import Cell, Keys
-from bench.progress import OnProgress
-from bench.protocol import Protocol
-from bench.results import METRICS_FILE, PREDICTIONS_FILE, data_folder, read_predictions, write_json
-from bench.run_cells import run_cells, upstream_folder
+from bench.cells.cell import Cell
+from bench.cells.files import METRICS_FILE, PREDICTIONS_FILE, data_folder, write_json
+from bench.cells.keys import Keys
+from bench.cells.predictions import read_predictions
+from bench.forecast.progress import OnProgress
+from bench.protocol.protocol import Protocol
+from bench.stages.run_cells import run_cells, upstream_folder
 from imssl.datasets.prepared import read_card
 from imssl.errors import UserError
 from imssl.ks import ks_distance

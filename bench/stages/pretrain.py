@@ -7,25 +7,25 @@ import pandas as pd
 from dvclive import Live
 from safetensors.torch import save
 
-from bench.cells import Cell, cells_of
-from bench.progress import OnProgress
-from bench.protocol import Protocol
-from bench.registry import load_method
-from bench.results import (
+from bench.cells.cell import Cell, cells_of
+from bench.cells.files import (
     ENCODER_FILE,
     HISTORY_FILE,
     METRICS_FILE,
     data_folder,
     read_table,
     stage_folder,
-    write_bytes,
     write_json,
     write_table,
 )
-from bench.run_cells import run_cells
-from bench.store import checkpoint_file
+from bench.cells.store import checkpoint_file
+from bench.forecast.progress import OnProgress
+from bench.protocol.protocol import Protocol
+from bench.protocol.registry import load_method
+from bench.stages.run_cells import run_cells
 from imssl.datasets.prepared import read_prepared
 from imssl.device import hardware_name, select_device
+from imssl.durable import write_bytes
 from imssl.encoder import Encoder, new_encoder
 from imssl.method import Method, TrainingSet
 from imssl.pretrain import Recipe, pretrain

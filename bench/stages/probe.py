@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from bench.cells import Cell, Keys
-from bench.encoders import load_encoder
-from bench.progress import OnProgress
-from bench.protocol import Protocol
-from bench.results import METRICS_FILE, data_folder, predictions_table, write_json, write_table
-from bench.run_cells import run_cells, upstream_folder
-from bench.scores import scores_of
+from bench.cells.cell import Cell
+from bench.cells.encoders import load_encoder
+from bench.cells.files import METRICS_FILE, block_predictions_file, data_folder, write_json, write_table
+from bench.cells.keys import Keys
+from bench.cells.predictions import predictions_table
+from bench.cells.scores import scores_of
+from bench.forecast.progress import OnProgress
+from bench.protocol.protocol import Protocol
+from bench.stages.run_cells import run_cells, upstream_folder
 from imssl.datasets.prepared import read_prepared
 from imssl.device import hardware_name, on_device, select_device
 from imssl.encoder import BLOCKS
@@ -46,8 +48,3 @@ def run(dataset: str, method: str, protocol: Protocol) -> None:
         return hardware_name(device)
 
     run_cells("probe", dataset, method, protocol, compute, on_gpu=device.type == "cuda")
-
-
-def block_predictions_file(block: int) -> str:
-    """Name of the test predictions of one block's probe."""
-    return f"predictions_block_{block}.csv"

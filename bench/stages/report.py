@@ -1,6 +1,6 @@
 """Stage ``report``: statistics over all cells of the protocol, and the leaderboard."""
 
-from bench.protocol import Protocol
+from bench.protocol.protocol import Protocol
 
 
 def run(protocol: Protocol) -> None:

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from bench.cells import Cell, Keys
-from bench.progress import OnProgress
-from bench.protocol import Protocol
-from bench.results import FEATURES_FILE, METRICS_FILE, read_features, write_json
-from bench.run_cells import run_cells, upstream_folder
-from imssl.cka import Kernel, permutation_null
+from bench.cells.cell import Cell
+from bench.cells.files import FEATURES_FILE, METRICS_FILE, read_features, write_json
+from bench.cells.keys import Keys
+from bench.forecast.progress import OnProgress
+from bench.protocol.protocol import Protocol
+from bench.stages.run_cells import run_cells, upstream_folder
+from imssl.cka import KERNELS, Kernel, permutation_null
 from imssl.errors import Diverged
 from imssl.seeds import numpy_generator
 from imssl.settings.analyses import ReuseSettings
 
-KERNELS: tuple[Kernel, ...] = ("linear", "rbf")
 BLOCKS = 4
 
 

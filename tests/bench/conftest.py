@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import bench
-from bench.protocol import Protocol, read_protocol
+from bench.protocol.protocol import Protocol, read_protocol
 from bench.report.leaderboard import write_reports
 from bench.stages import data
 from tests.bench.small_run import small_protocol, write_run

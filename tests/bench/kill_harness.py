@@ -24,9 +24,10 @@ import pandas as pd
 
 import imssl.finetune
 import imssl.pretrain
-from bench.results import CELL_FILE, HISTORY_FILE, METRICS_FILE, read_json, read_record
-from bench.run_stage import run_stage
-from bench.store import file_checksums
+from bench.cells.files import CELL_FILE, HISTORY_FILE, METRICS_FILE, read_json
+from bench.cells.records import read_record
+from bench.cells.store import file_checksums
+from bench.launch.run_stage import run_stage
 from imssl.datasets.prepared import CARD_FILE, read_prepared
 
 STAGES = (("data", "fundus"), ("pretrain", "fundus", "moco-barlow"), ("finetune", "fundus", "moco-barlow"))

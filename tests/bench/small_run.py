@@ -8,26 +8,26 @@ import numpy as np
 import pandas as pd
 
 import bench
-from bench.cells import Cell, Keys, all_cells
-from bench.protocol import read_protocol
-from bench.results import (
+from bench.cells.cell import Cell, all_cells
+from bench.cells.files import (
     CELL_FILE,
     HISTORY_FILE,
     METRICS_FILE,
     PREDICTIONS_FILE,
-    CellRecord,
-    Provenance,
+    block_predictions_file,
     data_folder,
-    predictions_table,
     stage_folder,
     write_json,
     write_table,
-    write_text,
 )
-from bench.scores import scores_of
-from bench.stages.probe import block_predictions_file
-from bench.store import file_checksums
+from bench.cells.keys import Keys
+from bench.cells.predictions import predictions_table
+from bench.cells.records import CellRecord, Provenance
+from bench.cells.scores import scores_of
+from bench.cells.store import file_checksums
+from bench.protocol.protocol import read_protocol
 from imssl.datasets.prepared import Card, SplitCounts
+from imssl.durable import write_text
 
 HTML_CLASS = "<script>alert(1)</script>"
 CHEST, FUNDUS = "phantom-chest", "phantom-fundus"
@@ -40,7 +40,7 @@ DAMAGED = Cell("reuse", FUNDUS, "random-init", 0)
 
 
 def small_protocol(**changes):
-    protocol = read_protocol(Path(bench.__file__).parent / "profiles" / "demo.yaml")
+    protocol = read_protocol(Path(bench.__file__).parent / "protocol" / "profiles" / "demo.yaml")
     changes = {
         "datasets": {name: protocol.datasets[name] for name in (CHEST, FUNDUS)},
         "methods": {name: protocol.methods[name] for name in ("random-init", "moco")},

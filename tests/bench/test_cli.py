@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 import bench
-from bench import repro
 from bench.cli import app, main
+from bench.launch import repro
 from imssl.errors import UserError
 
 ROOT = Path(bench.__file__).parents[1]

@@ -19,8 +19,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import bench
-from bench.results import CELL_FILE, read_record
-from bench.store import file_checksums
+from bench.cells.files import CELL_FILE
+from bench.cells.records import read_record
+from bench.cells.store import file_checksums
 
 ROOT = Path(bench.__file__).parents[1]
 TRAINED = ("pretrain", "finetune", "probe", "reuse", "ks")

@@ -42,14 +42,14 @@ def disturb():
 
 if "disturbed" in sys.argv:
     disturb()
-from bench.run_stage import run_stage
+from bench.launch.run_stage import run_stage
 for stage, *ids in [
     ["data", "chest"],
     *([stage, "chest", "moco-barlow"] for stage in ("pretrain", "finetune", "probe", "reuse", "ks")),
     ["report"],
 ]:
     assert run_stage([stage, *ids]) == 0
-from bench.verify.rerun import COSTS, content_digest
+from bench.trust.verify.rerun import COSTS, content_digest
 import pandas as pd
 digests = {}
 for file in sorted([*Path("data").rglob("*"), *Path("results").rglob("*"), Path("reports/metrics.json")]):

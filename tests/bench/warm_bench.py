@@ -13,17 +13,17 @@ import sys
 import tempfile
 from importlib import import_module
 
-import bench.conformance.rules
-import bench.method_changes
-import bench.method_list
-import bench.method_plan  # noqa: F401 (imported once here, and not in every fork)
+import bench.forecast.of_method
+import bench.methods.changes
+import bench.methods.listing  # noqa: F401 (imported once here, and not in every fork)
 from bench.cli import main
-from bench.conformance import child, rules, run, trial
+from bench.conformance import child, parent, trial
+from bench.conformance.rules import all_rules
 
 
 @contextlib.contextmanager
 def forked(request, content):
-    """As bench.conformance.run.started, without starting a Python."""
+    """As bench.conformance.parent.started, without starting a Python."""
     reading, writing = os.pipe()
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         pid = os.fork()
@@ -41,7 +41,7 @@ def forked(request, content):
                 os._exit(1)
         os.close(writing)
         try:
-            yield run.Child(pid, reading, output)
+            yield parent.Child(pid, reading, output)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -63,7 +63,7 @@ def serve(request):
     for stream, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     if "rules" in request:
-        rules.RULES = tuple(rule for rule in rules.RULES if rule.name in request["rules"])
+        all_rules.RULES = tuple(rule for rule in all_rules.RULES if rule.name in request["rules"])
     for name, value in request.get("values", {}).items():
         setattr(*place(name), value)
     if "interrupt" in request:
@@ -80,7 +80,7 @@ def serve(request):
 
 
 if __name__ == "__main__":
-    run.started = forked
+    parent.started = forked
     trial.warm_up()
     trial.warm_up = lambda: None  # once is enough for all forks
     for line in sys.stdin:

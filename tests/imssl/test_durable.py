@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import store
-from bench.cells import Cell
-from bench.results import CELL_FILE, Provenance, write_bytes, write_text
+from bench.cells import store
+from bench.cells.cell import Cell
+from bench.cells.files import CELL_FILE
+from bench.cells.records import Provenance
 from imssl.checkpoint import save_checkpoint
 from imssl.datasets.phantom import source
 from imssl.datasets.prepare import prepare
-from imssl.durable import give_final_name, sync, sync_tree
+from imssl.durable import give_final_name, sync, sync_tree, write_bytes, write_text
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="traced through /proc")
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from bench.analysis.aggregates import AGGREGATES, aggregate_table, improvement, interquartile_mean, score
-from bench.analysis.draws import Place
+from bench.summary.draws import Comparison
 
 
 def columns_of(plain_column, values, metric="qwk", **changes):
@@ -13,7 +13,11 @@ def columns_of(plain_column, values, metric="qwk", **changes):
     noise = 1e-9 * np.random.default_rng(0).normal(size=(*np.shape(values), 300))
     return [
         plain_column(
-            own, own[:, :, None] + noise[d], Place(f"d{d}", "finetune", 0.1, None), metric=metric, **changes
+            own,
+            own[:, :, None] + noise[d],
+            Comparison(f"d{d}", "finetune", 0.1, None),
+            metric=metric,
+            **changes,
         )
         for d, own in enumerate(np.asarray(values, dtype=float))
     ]
@@ -96,7 +100,7 @@ def test_a_hole_has_no_aggregate_and_says_what_lacks(plain_column):
 def test_places_are_averaged_apart_and_together(plain_column):
     generator = np.random.default_rng(6)
     columns = [
-        plain_column(own := generator.random((2, 2)), own[:, :, None] + np.zeros(50), Place(d, e, f, b))
+        plain_column(own := generator.random((2, 2)), own[:, :, None] + np.zeros(50), Comparison(d, e, f, b))
         for d in ("d0", "d1")
         for e, f, b in (
             ("finetune", 0.1, None),

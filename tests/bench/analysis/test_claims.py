@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from bench.analysis.claims import CLAIMS, Needed, claim_table, judge_each, judge_mean, read_claims
-from bench.analysis.estimate import Estimate
 from bench.analysis.evidence import MEASURES, Effect
-from bench.cells import Cell
+from bench.cells.cell import Cell
+from bench.summary.paired_effect import PairedEffect
 
 PAPER = ("moco-mse", "moco-barlow")
 
@@ -133,7 +133,7 @@ def test_without_the_papers_methods_or_moco_there_is_a_row_that_says_so(judged):
 
 
 def estimate(effect, patient=0.0, seed=0.0, seeds=5):
-    return Estimate(effect, patient**2, 1000, seed**2, 1000, seeds, units=100)
+    return PairedEffect(effect, patient**2, 1000, seed**2, 1000, seeds, units=100)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from bench.analysis.differences import DIFFERENCES, holm, paired_differences
-from bench.analysis.draws import Place
+from bench.summary.draws import Comparison
 
 
 def holm_by_steps(p_values):
@@ -39,7 +39,7 @@ def table_of(make_column, generator, skills, seeds=3, places=4, spread=0.15):
         skill = np.asarray(skills)[:, None] + spread * generator.normal(size=(len(skills), seeds))
         noise = 0.6 * generator.normal(size=60) + 0.5 * generator.normal(size=(len(skills), 1, 60))
         noise = noise + 0.2 * generator.normal(size=(len(skills), seeds, 60))
-        place = Place(f"d{number}", "finetune", 0.1, None)
+        place = Comparison(f"d{number}", "finetune", 0.1, None)
         columns.append(make_column(skill[:, :, None] * labels + noise, labels, np.arange(60), 100, place))
     return paired_differences(columns, [f"m{m}" for m in range(len(skills))], "m0", 0.95)
 

@@ -18,9 +18,9 @@ from bench.analysis.document import (
     row_model,
     write_document,
 )
-from bench.cells import Cell
-from bench.report.plot_tables import plot_tables
-from bench.report.tidy import COLUMNS
+from bench.cells.cell import Cell
+from bench.report.charts.plot_tables import plot_tables
+from bench.summary.tidy import COLUMNS
 from imssl.errors import UserError
 
 FIXTURE = Path(__file__).parent / "results_version_1.json"

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from bench.analysis.draws import Place
 from bench.analysis.label_efficiency import label_efficiency, labels_to_reach, log_area
+from bench.summary.draws import Comparison
 
 FRACTIONS = (0.01, 0.1, 1.0)
 
@@ -17,7 +17,7 @@ def curve_of(plain_column, values, **changes):
         plain_column(
             np.repeat(np.asarray(own, dtype=float)[:, None], 2, axis=1),
             np.asarray(own, dtype=float)[:, None, None] + np.zeros((len(own), 2, 20)),
-            Place("d", "finetune", fraction, None),
+            Comparison("d", "finetune", fraction, None),
             **changes,
         )
         for fraction, own in zip(FRACTIONS, values, strict=True)

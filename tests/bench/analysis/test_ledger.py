@@ -6,9 +6,9 @@ import pytest
 
 import bench
 from bench.analysis.ledger import LEDGER, differs, ledger_table
-from bench.protocol import read_protocol
+from bench.protocol.protocol import read_protocol
 
-PROFILES = Path(bench.__file__).parent / "profiles"
+PROFILES = Path(bench.__file__).parent / "protocol" / "profiles"
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.perf import analyses, augmentation, finetuning, memory, probes, sharing, suite
+from bench.perf import suite
+from bench.perf.groups import analyses, augmentation, finetuning, memory, probes, sharing
 from bench.perf.measure import Effort
-from bench.perf.pretraining import Setting
+from bench.perf.timed_run import Setting
 from imssl.errors import UserError
 from imssl.settings.hardware import Hardware
 

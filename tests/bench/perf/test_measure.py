@@ -4,7 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
-from bench.perf.measure import Row, Spread, interleaved, per_second, spread, times_faster
+from bench.perf.measure import Figure, Spread, interleaved, per_second, spread, times_faster
 from bench.perf.table import as_json, as_markdown, as_table
 
 
@@ -42,15 +42,15 @@ def test_calls_take_turns_and_the_first_of_each_is_not_counted():
     ],
 )
 def test_a_target_judges_the_ratio_where_there_is_one(value, ratio, targets, met):
-    row = Row("group", "name", "s", value and spread([value]), ratio=ratio and spread([ratio]), **targets)
+    row = Figure("group", "name", "s", value and spread([value]), ratio=ratio and spread([ratio]), **targets)
     assert row.met is met
 
 
 def test_the_table_says_everything_in_every_form():
     rows = [
-        Row("CKA", "large", "s", spread([4.0, 6.0, 5.0]), at_most=4.5),
-        Row("pretraining", "moco", "images/s", spread([1234.5]), "lightly", spread([1.5]), at_least=1.4),
-        Row("pretraining", "ResNet-50", "images/s", None, note="left out: too slow"),
+        Figure("CKA", "large", "s", spread([4.0, 6.0, 5.0]), at_most=4.5),
+        Figure("pretraining", "moco", "images/s", spread([1234.5]), "lightly", spread([1.5]), at_least=1.4),
+        Figure("pretraining", "ResNet-50", "images/s", None, note="left out: too slow"),
     ]
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(as_table(rows, "a machine"))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.perf import pretraining
+from bench.perf.groups import pretraining
+from bench.perf.groups.pretraining import measure
 from bench.perf.measure import Effort
-from bench.perf.pretraining import METHODS, Setting, TimedRun, measure, recipe_for
+from bench.perf.timed_run import METHODS, Setting, TimedRun, recipe_for
 from imssl.features import fingerprint
 from imssl.settings.encoder import EncoderSettings
 from imssl.settings.hardware import Hardware
@@ -73,7 +74,7 @@ def test_rows_of_a_setting_and_a_word_where_it_is_too_slow(tmp_path, monkeypatch
 
 
 def test_lightlys_model_is_ours_in_size_and_precision(histology):
-    from bench.perf.lightly_moco import LightlyRun
+    from bench.perf.groups.lightly_moco import LightlyRun
 
     setting = Setting("resnet18", 16, 4)
     run = LightlyRun(setting, histology, CPU, torch.device("cpu"), steps=2, queue=32)

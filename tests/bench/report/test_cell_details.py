@@ -1,6 +1,7 @@
 """What stands behind a number: the runs, where they come from, and their keys."""
 
-from bench.cells import Cell, Keys
+from bench.cells.cell import Cell
+from bench.cells.keys import Keys
 from tests.bench.report.reading import details_of
 from tests.bench.small_run import CHEST, FUNDUS, small_protocol
 

@@ -8,13 +8,13 @@ import pytest
 import vl_convert
 from scipy.stats import ks_2samp
 
-from bench.cells import Cell
-from bench.report.encodings import drawn_methods
+from bench.cells.cell import Cell
+from bench.report.charts.vega import chart_script
 from bench.report.layout import number, percent
-from bench.report.outputs import outputs_of
-from bench.report.read import read_results
-from bench.report.summary import summarise
-from bench.report.vega import chart_script
+from bench.report.output_distributions import outputs_of
+from bench.report.view import drawn_methods
+from bench.summary.read import read_results
+from bench.summary.summary import summarise
 from tests.bench.report.reading import charts_of, table_of, value
 from tests.bench.small_run import CHEST, FUNDUS, card, probabilities_of, small_protocol
 

@@ -5,18 +5,13 @@ import shutil
 
 import pandas as pd
 
-from bench.cells import Cell, Keys
+from bench.cells.cell import Cell
+from bench.cells.files import CELL_FILE, METRICS_FILE, data_folder, stage_folder, write_json
+from bench.cells.keys import Keys
+from bench.cells.records import read_record
+from bench.cells.store import file_checksums
 from bench.report.leaderboard import write_reports
-from bench.results import (
-    CELL_FILE,
-    METRICS_FILE,
-    data_folder,
-    read_record,
-    stage_folder,
-    write_json,
-    write_text,
-)
-from bench.store import file_checksums
+from imssl.durable import write_text
 from tests.bench.report.reading import Page
 from tests.bench.small_run import CHEST, FUNDUS, small_protocol, write_cell
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.protocol import read_protocol
+from bench.cells.files import data_folder
+from bench.protocol.protocol import read_protocol
+from bench.report.charts.sample_images import sample_strip
 from bench.report.layout import COLOURS, DARK_COLOURS, listed, method_styles, number, percent
-from bench.report.samples import sample_strip
-from bench.results import data_folder
 from imssl.datasets.prepared import read_prepared
 
 
@@ -44,7 +44,7 @@ def test_colours_of_methods_stand_out_from_the_paper(colours, paper):
 
 
 def test_no_two_methods_look_alike():
-    styles = method_styles([f"m{i}" for i in range(56)]).values()
+    styles = method_styles(tuple(f"m{i}" for i in range(56))).values()
     assert len({(style.colour, style.shape) for style in styles}) == 56
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from bench.cells import Cell, all_cells
+from bench.cells.cell import Cell, all_cells
 from bench.report.layout import number
-from bench.report.tidy import COLUMNS
+from bench.summary.tidy import COLUMNS
 from tests.bench.report.reading import Page, table_of, value
 from tests.bench.small_run import CHEST, FUNDUS, HTML_CLASS, labels_of, probabilities_of, small_protocol
 

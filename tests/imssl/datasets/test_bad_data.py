@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import imssl.datasets.files
-from bench.run_stage import run_stage
+from bench.launch.run_stage import run_stage
 
 TINY = (Path(__file__).parents[2] / "bench" / "tiny.yaml").read_text(encoding="utf-8")
 PHANTOM = "source: phantom\n    kind: chest\n    patients: 30\n    seed: 1"

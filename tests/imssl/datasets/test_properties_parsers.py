@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.results import read_record
+from bench.cells.records import read_record
 from imssl.checkpoint import load_checkpoint, save_checkpoint
 from imssl.datasets.files import open_files, read_table
 from imssl.datasets.images import decode

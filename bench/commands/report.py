@@ -1,0 +1,107 @@
+"""What ``bench report`` prints: two methods against each other, and the schema of results.json."""
+
+import json
+
+import pandas as pd
+import typer
+from rich.table import Table
+
+from bench.analysis.differences import paired_differences
+from bench.analysis.document import ResultsDocument
+from bench.commands.console import console
+from bench.protocol.protocol import Protocol, read_protocol
+from bench.report.layout import METRIC_NAMES, number, percent, span
+from bench.summary.draws import draw_comparisons
+from bench.summary.read import read_results
+from imssl.errors import UserError
+
+EVALUATION_TITLES = {
+    "finetune": "Fine-tuning of all weights",
+    "frozen": "Linear classifier on the frozen encoder",
+    "probe": "Linear probes by block",
+}
+
+
+def print_comparison(method: str, baseline: str) -> None:
+    """Print the paired comparison of two methods of params.yaml, with the results that are there.
+
+    Raises:
+        UserError: an id is not among the methods, or both are the same.
+    """
+    protocol = read_protocol()
+    check_ids(protocol, method, baseline)
+    columns = draw_comparisons(protocol, read_results(protocol)).values()
+    differences = paired_differences(columns, [method], baseline, protocol.report.level)
+    out = console()
+    for evaluation, rows in differences.groupby("evaluation", sort=False):
+        out.print(comparison_table(rows, EVALUATION_TITLES[str(evaluation)], protocol.report.level))
+    out.print(explanation(protocol, method, baseline))
+
+
+def print_schema() -> None:
+    """Print the JSON schema of reports/results.json."""
+    typer.echo(json.dumps(ResultsDocument.model_json_schema(), indent=1))
+
+
+def check_ids(protocol: Protocol, method: str, baseline: str) -> None:
+    """Refuse ids that cannot be compared.
+
+    Raises:
+        UserError: an id is not among the methods, or both are the same.
+    """
+    for name in (method, baseline):
+        if name not in protocol.methods:
+            raise UserError(
+                f"--compare: there is no method {name} in params.yaml. "
+                f"The methods are: {', '.join(protocol.methods)}"
+            )
+    if method == baseline:
+        raise UserError(f"--compare: {method} is compared with itself. Name two methods.")
+
+
+def comparison_table(rows: pd.DataFrame, title: str, level: float) -> Table:
+    """Differences of one evaluation, a row per data set and label fraction or block."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in ("data set", "labels" if rows["block"].isna().all() else "block", "metric"):
+        table.add_column(name)
+    for name in ("difference", f"{percent(level)} interval", "p", "p, Holm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows.to_dict("records"):
+        place = f"{row['block']}" if pd.isna(row["fraction"]) else percent(row["fraction"])
+        names = (row["dataset"], place, METRIC_NAMES.get(row["metric"], ""))
+        if row["reason"]:
+            table.add_row(*names, "missing", "–", "–", "–", style="dim")
+        else:
+            figures = (_signed(row["effect"]), span(row["low"], row["high"]))
+            style = "bold" if row["distinguishable"] else None
+            table.add_row(*names, *figures, _p_value(row["p"]), _p_value(row["p_holm"]), style=style)
+    holes = rows[rows["reason"] != ""]
+    table.caption = "\n".join(dict.fromkeys(holes["dataset"] + ": " + holes["reason"]))
+    table.caption_justify = "left"
+    return table
+
+
+def explanation(protocol: Protocol, method: str, baseline: str) -> str:
+    """How the tables are read."""
+    seeds = len(protocol.seeds)
+    covered = (
+        f"over test patients and {seeds} seeds"
+        if seeds > 1
+        else "over test patients only: one seed cannot show how much another would differ"
+    )
+    return (
+        f"Differences are {method} minus {baseline}, paired by test sample and seed; "
+        f"intervals are {covered}. "
+        "p is two-sided; the last column is Holm-corrected over its table. "
+        f"Bold: p below {1 - protocol.report.level:.2g} after the correction."
+    )
+
+
+def _signed(value: float) -> str:
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def _p_value(value: float) -> str:
+    if pd.isna(value):
+        return "–"
+    return "<0.001" if value < 0.001 else number(value)

@@ -1,0 +1,1 @@
+"""What is expected of every method, a module per kind of rule."""

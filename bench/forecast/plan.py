@@ -1,0 +1,170 @@
+"""What a ``dvc repro`` of the current protocol would run: cells, time and disk."""
+
+import io
+import timeit
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import median
+
+import torch
+from ruamel.yaml import YAML
+
+from bench.cells.cell import CELL_STAGES, Cell, cells_of
+from bench.cells.files import data_folder
+from bench.forecast.estimate import RunEstimate, image_counts
+from bench.machine.workers import cells_at_once
+from bench.protocol.protocol import Protocol
+from imssl.datasets.prepared import CARD_FILE
+from imssl.device import select_device
+from imssl.encoder import Encoder
+
+# A stage beside its cells, on a machine of slowness 1: DVC's own work, which grows with the number of stages
+# as it writes all of dvc.lock after each, and the start of the process. See `bench perf --only costs`.
+START_SECONDS, DVC_SECONDS, DVC_SECONDS_PER_STAGE = 0.25, 0.08, 0.002
+# Starting the first process, reading the pipeline, writing the report.
+ONCE_SECONDS = 12.0
+# What a lock file of so many stages takes to be read and written on that machine.
+LOCK_STAGES, LOCK_SECONDS = 8, 0.031
+# Bytes of a sample's row in a results file; copies of a file: store, results, DVC's cache.
+ROW_BYTES, COPIES = 60, 3
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The cells of one kind of stage.
+
+    Attributes:
+        stage: of the pipeline.
+        cells: in all.
+        missing: that are still to be computed.
+        seconds: of the missing ones, one after another.
+    """
+
+    stage: str
+    cells: int
+    missing: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has not happened yet.
+
+    Attributes:
+        stages: by kind.
+        unprepared: data sets that have to be prepared first; their time is not in the plan.
+        seconds: from start to end, on all workers, starts and DVC included.
+        overhead: the part of it that computes no cell.
+        bytes: that the missing cells and data sets will take on disk.
+    """
+
+    stages: list[StagePlan]
+    unprepared: list[str]
+    seconds: float
+    overhead: float
+    bytes: int
+
+
+def plan(protocol: Protocol, estimate: RunEstimate, workers: int) -> Plan:
+    """Sum up an estimate.
+
+    Args:
+        protocol: whose cells.
+        estimate: of their seconds.
+        workers: cells that run side by side.
+    """
+    stages, computing, running = [], 0.0, 0
+    for stage in CELL_STAGES:
+        cells = [cell for cell in estimate.cells if cell.stage == stage]
+        missing = [cell for cell in cells if not estimate.is_done(cell)]
+        seconds = sum(map(estimate.seconds, missing))
+        stages.append(StagePlan(stage, len(cells), len(missing), seconds))
+        for dataset in protocol.datasets:
+            for method in protocol.methods:
+                left = [c for c in cells_of(stage, dataset, method, protocol) if not estimate.is_done(c)]
+                running += bool(left)
+                computing += longest_worker([estimate.seconds(cell) for cell in left], workers)
+    unprepared = [d for d in protocol.datasets if not (data_folder(d) / CARD_FILE).is_file()]
+    overhead = overhead_of(running + len(unprepared), protocol)
+    return Plan(stages, unprepared, computing + overhead, overhead, _bytes(protocol, estimate, unprepared))
+
+
+def overhead_of(running: int, protocol: Protocol) -> float:
+    """Seconds of a ``dvc repro`` that compute no cell.
+
+    Args:
+        running: stages that run.
+        protocol: whose stages DVC keeps in its lock file.
+    """
+    if running == 0:
+        return 0.0
+    in_file = len(CELL_STAGES) * len(protocol.datasets) * len(protocol.methods) + len(protocol.datasets) + 2
+    each = START_SECONDS + DVC_SECONDS + DVC_SECONDS_PER_STAGE * in_file
+    return slowness() * (ONCE_SECONDS + running * each)
+
+
+@cache
+def slowness() -> float:
+    """How long this machine takes for what DVC does most: reading and writing YAML, in Python alone."""
+    entry = {"path": "results/a/b/c", "hash": "md5", "md5": "0" * 32, "size": 1000}
+    lock = {
+        f"stage{i}": {"cmd": "python", "deps": [entry] * 4, "outs": [entry] * 2} for i in range(LOCK_STAGES)
+    }
+    yaml = YAML()
+    # A reference to what came before would be shorter than a lock file is.
+    yaml.representer.ignore_aliases = lambda _: True
+
+    def read_and_write() -> None:
+        text = io.StringIO()
+        yaml.dump(lock, text)
+        yaml.load(text.getvalue())
+
+    read_and_write()
+    return median(timeit.repeat(read_and_write, number=1, repeat=5)) / LOCK_SECONDS
+
+
+def at_once_here(protocol: Protocol, cells: int) -> int:
+    """How many of some cells a stage of the largest images runs at a time on this machine."""
+    on_gpu = select_device(protocol.hardware).type == "cuda"
+    largest = max(dataset.size for dataset in protocol.datasets.values())
+    return cells_at_once(protocol.hardware.threads, cells, largest if on_gpu else None)
+
+
+def longest_worker(seconds: Sequence[float], workers: int) -> float:
+    """Seconds until all jobs are done, the longest first, each by the first worker that is free."""
+    free = [0.0] * workers
+    for job in sorted(seconds, reverse=True):
+        first = free.index(min(free))
+        free[first] += job
+    return max(free)
+
+
+def _bytes(protocol: Protocol, estimate: RunEstimate, unprepared: Sequence[str]) -> int:
+    images = {dataset: image_counts(dataset, protocol) for dataset in protocol.datasets}
+    pixels = sum(
+        sum(images[dataset].values())
+        * protocol.datasets[dataset].size ** 2
+        * protocol.datasets[dataset].channels
+        for dataset in unprepared
+    )
+    with torch.device("meta"):
+        encoder = Encoder(protocol.encoder, 3)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in encoder.state_dict().values())
+    features = 2 * 4 * sum(encoder.block_widths)
+    missing = [cell for cell in estimate.cells if not estimate.is_done(cell)]
+    # A prepared set lies in data/ and in DVC's cache.
+    return 2 * pixels + COPIES * sum(
+        _cell_bytes(cell, images[cell.dataset], weights, features * protocol.reuse.samples)
+        for cell in missing
+    )
+
+
+def _cell_bytes(cell: Cell, images: dict[str, int], weights: int, features: int) -> int:
+    """Bytes of one cell's files."""
+    rows = ROW_BYTES * (images["val"] + images["test"])
+    if cell.stage == "pretrain":
+        return weights
+    if cell.stage == "finetune":
+        return rows + (features if cell.mode == "full" else 0)
+    return 4 * ROW_BYTES * images["test"] if cell.stage == "probe" else 2**13

@@ -1,0 +1,1 @@
+"""How stages are started: by DVC, in a warm process, one at a time."""

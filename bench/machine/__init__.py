@@ -1,0 +1,1 @@
+"""What the machine does for a run: processes, locks, memory, and what it fails with."""

@@ -1,0 +1,73 @@
+"""What there is to say of each method of params.yaml: what ``bench methods`` lists."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from bench.cells.keys import Keys
+from bench.forecast.estimate import RunEstimate
+from bench.forecast.of_method import done_and_all
+from bench.methods.checked import check_state
+from bench.protocol.protocol import Protocol, values
+from bench.protocol.registry import BUILT_IN, EXAMPLES, load_method
+
+
+@dataclass(frozen=True)
+class ListedMethod:
+    """A row of ``bench methods``; as JSON, an object with these keys.
+
+    Attributes:
+        id: name in params.yaml.
+        file: in imssl/methods.
+        origin: ``built-in``, ``example`` (comes with the suite) or ``added``.
+        sha256: of the file.
+        checks: ``built-in``, ``passed``, ``skipped`` or ``changed`` since.
+        settings: hyper-parameters, defaults filled in.
+        differs: those that are not the default.
+        cells_done: finished cells.
+        cells: in all.
+    """
+
+    id: str
+    file: str
+    origin: str
+    sha256: str
+    checks: str
+    settings: dict[str, Any]
+    differs: dict[str, Any]
+    cells_done: int
+    cells: int
+
+
+def listed_methods(protocol: Protocol) -> list[ListedMethod]:
+    """Every method, in the order of params.yaml.
+
+    Raises:
+        UserError: a method's file or hyper-parameters are not right.
+    """
+    estimate = RunEstimate(protocol, Keys(protocol))
+    return [_listed(method, protocol, estimate) for method in protocol.methods]
+
+
+def _listed(method: str, protocol: Protocol, estimate: RunEstimate) -> ListedMethod:
+    registered = load_method(method, protocol)
+    settings, defaults = values(registered.settings), values(type(registered.settings)())
+    done, cells = done_and_all(method, estimate)
+    return ListedMethod(
+        id=method,
+        file=registered.file.name,
+        origin=origin_of(registered.file.name),
+        sha256=hashlib.sha256(registered.file.read_bytes()).hexdigest(),
+        checks=check_state(method, protocol).state,
+        settings=settings,
+        differs={key: value for key, value in settings.items() if value != defaults[key]},
+        cells_done=done,
+        cells=cells,
+    )
+
+
+def origin_of(file_name: str) -> str:
+    """Where a method file comes from."""
+    if file_name in BUILT_IN:
+        return "built-in"
+    return "example" if file_name in EXAMPLES else "added"

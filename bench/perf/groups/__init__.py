@@ -1,0 +1,1 @@
+"""What `bench perf` measures, a module per group of figures."""

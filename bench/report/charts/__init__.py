@@ -1,0 +1,1 @@
+"""The charts of the pages, and the tables that `dvc plots` draws."""

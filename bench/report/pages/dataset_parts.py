@@ -1,0 +1,103 @@
+"""What charts and tables say about one data set, gathered for the pages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.report.charts import result_charts
+from bench.report.charts.curve_charts import curve_chart, outputs_chart
+from bench.report.charts.sample_images import Strip, sample_strip
+from bench.report.entries import quantities
+from bench.report.layout import KERNEL_NAMES, Figure, Table
+from bench.report.output_distributions import outputs_of
+from bench.report.tables import per_dataset
+from bench.report.view import View
+
+
+@dataclass(frozen=True)
+class DatasetCharts:
+    """The charts of one data set; what has no results is left out.
+
+    Attributes:
+        efficiency: primary metric by share of labels, by evaluation.
+        probe: by block.
+        cka: by kernel and label fraction.
+        ks: by class.
+        outputs: the distributions behind the KS distance.
+        outputs_numbers: the same as a table.
+        curves: of pretraining.
+        cost: against quality.
+        samples: images and views.
+    """
+
+    efficiency: dict[str, Figure]
+    probe: list[Figure]
+    cka: dict[tuple[str, float], Figure]
+    ks: list[Figure]
+    outputs: list[Figure]
+    outputs_numbers: list[Table]
+    curves: list[Figure]
+    cost: list[Figure]
+    samples: list[Strip]
+
+
+@dataclass(frozen=True)
+class ChartTables:
+    """The numbers of the charts of one data set."""
+
+    probe: Table
+    cka: list[Table]
+    ks: Table
+    curves: list[Table]
+    cost: Table
+
+
+def dataset_charts(view: View, dataset: str) -> DatasetCharts:
+    """Draw a data set's charts; the pages share them."""
+    summary, methods = view.summary, view.drawn
+    fractions = summary.protocol.label_fractions
+    efficiency = {
+        name: result_charts.label_efficiency(summary, dataset, name, methods)
+        for name in ("finetune", "frozen")
+    }
+    cka = {
+        (kernel, fraction): result_charts.cka_chart(summary, dataset, kernel, fraction, methods)
+        for kernel in KERNEL_NAMES
+        for fraction in fractions
+    }
+    outputs = outputs_of(summary, dataset, methods)
+    outputs_figure = outputs_chart(summary, dataset, outputs, methods)
+    curves = [
+        curve_chart(summary, dataset, quantity, axis, methods)
+        for quantity, _, axis in quantities(summary, dataset)
+    ]
+    strip = sample_strip(dataset, summary.protocol)
+    return DatasetCharts(
+        efficiency={name: figure for name, figure in efficiency.items() if figure},
+        probe=_present(result_charts.probing_profile(summary, dataset, methods)),
+        cka={key: figure for key, figure in cka.items() if figure},
+        ks=_present(result_charts.ks_chart(summary, dataset, fractions[0], methods)),
+        outputs=_present(outputs_figure),
+        outputs_numbers=[per_dataset.outputs_table(summary, dataset, outputs)] if outputs_figure else [],
+        curves=[figure for figure in curves if figure],
+        cost=_present(result_charts.cost_chart(summary, dataset, methods)),
+        samples=[strip] if strip else [],
+    )
+
+
+def chart_tables(view: View, dataset: str, methods: Sequence[str]) -> ChartTables:
+    """The numbers of some methods on a data set."""
+    summary = view.summary
+    return ChartTables(
+        probe=per_dataset.probe_table(summary, dataset, methods),
+        cka=[per_dataset.cka_table(summary, dataset, kernel, methods) for kernel in KERNEL_NAMES],
+        ks=per_dataset.ks_table(summary, dataset, methods),
+        curves=[
+            per_dataset.curve_table(summary, dataset, quantity, title, methods)
+            for quantity, title, _ in quantities(summary, dataset)
+        ],
+        cost=per_dataset.cost_table(summary, dataset, methods),
+    )
+
+
+def _present(figure: Figure | None) -> list[Figure]:
+    return [figure] if figure else []

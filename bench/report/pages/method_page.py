@@ -1,0 +1,145 @@
+"""The page of one method: where it stands, its parameters, and every run behind its numbers."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.report.charts.curve_charts import curve_chart
+from bench.report.entries import quantities, styles_of
+from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Column, Entry, Figure, Row, Table, number
+from bench.report.pages.background import check_sentence, method_settings, written_facts
+from bench.report.pages.details import KEY_LENGTH, origin_words
+from bench.report.tables.comparisons import Scope, difference_entry, place_name, places_of, score_entry
+from bench.report.tables.per_dataset import curve_table
+from bench.report.view import View
+from bench.summary.read import CellState
+from bench.summary.summary import Measurement
+
+
+@dataclass(frozen=True)
+class OwnCurves:
+    """The training curves of a method beside the baseline's.
+
+    Attributes:
+        figures: one for each data set and quantity that has results.
+        tables: their numbers.
+    """
+
+    figures: list[Figure]
+    tables: list[Table]
+
+
+def own_curves(view: View, method: str) -> OwnCurves:
+    """Loss and kNN score of a method and the baseline on every data set."""
+    summary, shown = view.summary, _beside_baseline(view, method)
+    figures, tables = [], []
+    for dataset in summary.protocol.datasets:
+        for quantity, title, axis in quantities(summary, dataset):
+            figure = curve_chart(summary, dataset, quantity, axis, shown)
+            if figure:
+                # That other methods are elsewhere goes without saying here.
+                figures.append(replace(figure, note=""))
+                tables.append(curve_table(summary, dataset, quantity, title, shown))
+    return OwnCurves(figures, tables)
+
+
+def _beside_baseline(view: View, method: str) -> list[str]:
+    baseline = view.summary.protocol.report.baseline
+    return [method] if method == baseline else [baseline, method]
+
+
+def method_context(
+    view: View, method: str, curves: OwnCurves, details: dict[str, Any], root: str
+) -> dict[str, Any]:
+    """What method.html places besides the frame of all pages.
+
+    Args:
+        view: the run.
+        method: id.
+        curves: from own_curves.
+        details: of all cells, see bench.report.pages.details.
+        root: of the reports, as seen from the page.
+    """
+    protocol = view.summary.protocol
+    return {
+        "root": root,
+        "method": method,
+        "own_style": styles_of(view.summary)[method],
+        "shown": [styles_of(view.summary)[name] for name in _beside_baseline(view, method)],
+        "checks": check_sentence(method, protocol),
+        "standings": [_standing_table(view, method, name, root) for name in EVALUATION_NAMES],
+        "curves": curves.figures,
+        "curve_numbers": curves.tables,
+        "settings": written_facts(method_settings(protocol)[method]),
+        "runs": [_run_table(view, method, dataset) for dataset in protocol.datasets],
+        "details": details | {"cells": _own_cells(details["cells"], method)},
+    }
+
+
+def _standing_table(view: View, method: str, evaluation: str, root: str) -> Table:
+    """Primary metric, rank and difference to the baseline on each data set."""
+    scope = Scope(view, tuple(view.summary.protocol.datasets), root)
+    baseline, several = view.summary.protocol.report.baseline, len(view.methods) > 1
+    rows = []
+    for dataset in scope.datasets:
+        metric = view.summary.primary(dataset)
+        entries = []
+        for place in places_of(scope, evaluation):
+            name = Measurement(dataset, method, evaluation, *place, "", metric)
+            entry = score_entry(view, name, several)
+            difference = difference_entry(view, name)
+            if method != baseline and not difference.hole:
+                words = f"{difference.text} to {baseline}, {', '.join(difference.small[1:])}"
+                entry = replace(entry, small=(*entry.small, words))
+            entries.append(entry)
+        label = f"{dataset}, {METRIC_NAMES[metric]}"
+        rows.append(Row(label, tuple(entries), link=f"{root}datasets/{dataset}.html"))
+    return Table(
+        id=f"standing-{evaluation}",
+        title=EVALUATION_NAMES[evaluation],
+        corner="Data set",
+        columns=tuple(Column(place_name(place)) for place in places_of(scope, evaluation)),
+        rows=tuple(rows),
+    )
+
+
+def _run_table(view: View, method: str, dataset: str) -> Table:
+    """Every cell of the method on a data set with its provenance."""
+    rows = [
+        Row(cell.title.replace(f" {dataset} {method}", ""), _run_entries(state), group="")
+        for cell, state in view.summary.results.states_of(dataset, method)
+    ]
+    heads = ("status", "started (UTC)", "seconds", "commit", "working tree", "hardware", "key")
+    return Table(
+        id=f"runs-{dataset}",
+        title=f"{dataset}: {len(rows):,} cells",
+        corner="Cell",
+        columns=tuple(Column(head, numeric=head == "seconds") for head in heads),
+        rows=tuple(rows),
+        note=f"A stage and what it needs are computed with: dvc repro <stage>@{dataset}-{method}. Finished "
+        "cells are kept in .bench/cells/<stage>/<key>; without the kept copy a cell is computed anew.",
+    )
+
+
+def _run_entries(state: CellState) -> tuple[Entry, ...]:
+    status = Entry(state.status, hole=state.status != "done", title=state.reason, numeric=False)
+    if state.record is None:
+        return (status, *(Entry("–", numeric=False) for _ in range(6)))
+    origin = state.record.provenance
+    words = origin_words(origin)
+    texts = (words["commit"], words["clean"], words["device"], state.record.key[:KEY_LENGTH])
+    return (
+        status,
+        Entry(origin.started.replace("T", " ").removesuffix("+00:00"), numeric=False),
+        Entry(number(origin.seconds, 1)),
+        *(Entry(text, numeric=False) for text in texts),
+    )
+
+
+def _own_cells(cells: dict[str, Any], method: str) -> dict[str, Any]:
+    """The part of the details that is about one method."""
+    return {
+        evaluation: {
+            dataset: {method: methods[method]} for dataset, methods in datasets.items() if method in methods
+        }
+        for evaluation, datasets in cells.items()
+    }

@@ -1,0 +1,257 @@
+"""The tables that compare: methods as rows, data sets and label fractions (or blocks) as columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from bench.report.entries import entry_of, hole_of
+from bench.report.layout import (
+    EVALUATION_NAMES,
+    METRIC_NAMES,
+    Column,
+    Entry,
+    Mark,
+    Table,
+    number,
+    p_value,
+    percent,
+    short_rank,
+    signed,
+    span,
+)
+from bench.report.view import View
+from bench.summary.summary import Measurement
+from imssl.encoder import BLOCKS
+
+OVER_ALL = "All data sets"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which part of a run a page is about.
+
+    Attributes:
+        view: the run.
+        datasets: ids.
+        root: of the reports, as seen from the page.
+    """
+
+    view: View
+    datasets: tuple[str, ...]
+    root: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole run."""
+        return len(self.datasets) == len(self.view.summary.protocol.datasets)
+
+
+def score_table(scope: Scope, evaluation: str) -> Table:
+    """Primary metric with interval and rank; the best and what cannot be told from it are marked."""
+    view = scope.view
+    places = places_of(scope, evaluation)
+    several = len(view.methods) > 1
+    rows = []
+    for method in view.methods:
+        entries = [
+            score_entry(
+                view,
+                Measurement(dataset, method, evaluation, *place, "", view.summary.primary(dataset)),
+                several,
+            )
+            for dataset in scope.datasets
+            for place in places
+        ]
+        if scope.is_whole:
+            entries.append(aggregate_entry(view, (evaluation, None, None, method), "mean_rank"))
+        rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
+    columns = _columns(scope, evaluation)
+    if scope.is_whole:
+        columns.append(Column("mean rank", group=OVER_ALL, group_small="all columns"))
+    return Table(
+        id=f"scores-{evaluation}",
+        title=f"{EVALUATION_NAMES[evaluation]}: primary metric",
+        corner="Method",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note=_score_note(view),
+        evaluation=evaluation,
+        metric="primary",
+    )
+
+
+def other_metric_tables(scope: Scope, evaluation: str) -> list[Table]:
+    """The other metrics: mean over the seeds, lowest and highest seed; a table each."""
+    view, tables = scope.view, []
+    for metric in ("macro_auroc", "auroc", "macro_f1", "accuracy", "balanced_accuracy", "qwk"):
+        datasets = tuple(name for name in scope.datasets if metric in _other_metrics(view, name))
+        if not datasets:
+            continue
+        part = replace(scope, datasets=datasets)
+        rows = []
+        for method in view.methods:
+            entries = [
+                entry_of(view.summary, Measurement(dataset, method, evaluation, *place, "", metric))
+                for dataset in datasets
+                for place in places_of(part, evaluation)
+            ]
+            rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
+        title = f"{EVALUATION_NAMES[evaluation]}: {METRIC_NAMES[metric]}"
+        name = f"{evaluation}-{metric.replace('_', '-')}"
+        columns = tuple(_columns(part, evaluation, METRIC_NAMES[metric]))
+        tables.append(
+            Table(name, title, "Method", columns, tuple(rows), _seed_note(view), evaluation, metric)
+        )
+    return tables
+
+
+def difference_table(scope: Scope, evaluation: str) -> Table:
+    """Every method against the baseline, on the same test samples and seeds."""
+    view, baseline = scope.view, scope.view.summary.protocol.report.baseline
+    rows = []
+    for method in view.methods:
+        if method != baseline:
+            entries = [
+                difference_entry(
+                    view, Measurement(dataset, method, evaluation, *place, "", view.summary.primary(dataset))
+                )
+                for dataset in scope.datasets
+                for place in places_of(scope, evaluation)
+            ]
+            rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
+    level = percent(view.summary.protocol.report.level)
+    return Table(
+        id=f"differences-{evaluation}",
+        title=f"{EVALUATION_NAMES[evaluation]}: difference to {baseline}",
+        corner="Method",
+        columns=tuple(_columns(scope, evaluation)),
+        rows=tuple(rows),
+        note=f"Method minus {baseline}, paired on the same test patients and seeds; below it the {level} "
+        "interval over patients and, with two seeds or more, seeds, not corrected; p is two-sided and "
+        f"Holm-corrected over the evaluation's whole table. “better” and “worse”: p below "
+        f"{number(1 - view.summary.protocol.report.level, 2)}.",
+        evaluation=evaluation,
+        metric="primary",
+    )
+
+
+def score_entry(view: View, name: Measurement, several: bool) -> Entry:
+    """A primary metric with interval, rank and mark; rank and mark only where there are several methods."""
+    standing = view.ranks.get((name.dataset, name.evaluation, name.fraction, name.block, name.method))
+    if standing is None or pd.isna(standing["mean"]):
+        hole = hole_of(view.summary, name)
+        return hole if standing is None else replace(hole, title=hole.title or standing["reason"])
+    small = [] if pd.isna(standing["low"]) else [span(standing["low"], standing["high"])]
+    mark: Mark = ""
+    if several:
+        ends = ""
+        if not pd.isna(standing["rank_low"]):
+            low, high = short_rank(standing["rank_low"]), short_rank(standing["rank_high"])
+            ends = f" ({low})" if low == high else f" ({low}–{high})"
+        small.append(f"rank {short_rank(standing['rank'])}{ends}")
+        mark = "best" if standing["best"] else "tied" if standing["tied"] else ""
+    return Entry(number(standing["mean"]), tuple(small), mark)
+
+
+def difference_entry(view: View, name: Measurement) -> Entry:
+    """A difference to the baseline with interval and p, or why there is none."""
+    found = view.differences.get((name.dataset, name.evaluation, name.fraction, name.block, name.method))
+    if found is None or pd.isna(found["effect"]):
+        return Entry("–", hole=True, title=found["reason"] if found else "no result yet")
+    small = [] if pd.isna(found["low"]) else [span(found["low"], found["high"])]
+    if not pd.isna(found["p_holm"]):
+        small.append(p_value(found["p_holm"]))
+    mark: Mark = ""
+    if found["distinguishable"]:
+        mark = "better" if found["effect"] > 0 else "worse"
+    return Entry(signed(found["effect"]), tuple(small), mark)
+
+
+def aggregate_entry(view: View, key: tuple[str, float | None, int | None, str], kind: str) -> Entry:
+    """One aggregate of a method with its interval, or why there is none."""
+    found = view.aggregates.get(key)
+    if found is None or pd.isna(found[kind]):
+        is_baseline = found is not None and not found["reason"]
+        title = "the baseline itself" if is_baseline else (found["reason"] if found else "no result yet")
+        return Entry("–" if is_baseline else "incomplete", hole=True, title=title)
+    digits = 2 if kind != "iqm" else 3
+    low, high = found[f"{kind}_low"], found[f"{kind}_high"]
+    return Entry(number(found[kind], digits), () if pd.isna(low) else (span(low, high, digits),))
+
+
+def places_of(scope: Scope, evaluation: str) -> list[tuple[float | None, int | None]]:
+    """Fraction and block of an evaluation's columns."""
+    if evaluation == "probe":
+        return [(None, block) for block in range(1, BLOCKS + 1)]
+    return [(fraction, None) for fraction in scope.view.summary.protocol.label_fractions]
+
+
+def place_name(place: tuple[float | None, int | None]) -> str:
+    """A column's heading; empty where it is neither."""
+    fraction, block = place
+    return f"block {block}" if block else "" if fraction is None else percent(fraction)
+
+
+def _columns(scope: Scope, evaluation: str, metric: str = "") -> list[Column]:
+    """A column per data set and place; below the data set stands its primary metric, or the given one."""
+    columns = []
+    for dataset in scope.datasets:
+        named = metric or METRIC_NAMES[scope.view.summary.primary(dataset)]
+        for fraction, block in places_of(scope, evaluation):
+            written = "" if fraction is None else f"{fraction:g}"
+            columns.append(
+                Column(
+                    place_name((fraction, block)),
+                    _labelled_images(scope.view, dataset, evaluation, fraction),
+                    group=dataset,
+                    group_small=named,
+                    dataset=dataset,
+                    fraction=written,
+                    place=written or f"block-{block}",
+                )
+            )
+    return columns
+
+
+def _labelled_images(view: View, dataset: str, evaluation: str, fraction: float | None) -> str:
+    counts: set[int] = set()
+    for method in view.methods if fraction is not None else ():
+        name = Measurement(dataset, method, evaluation, fraction, None, "", "labelled_images")
+        row = view.summary.measured.get(name)
+        if row is not None and view.summary.mean(name) is not None:
+            counts |= {int(row["lowest"]), int(row["highest"])}
+    if not counts:
+        return ""
+    low, high = min(counts), max(counts)
+    return f"{low:,} images" if low == high else f"{low:,}–{high:,} images"
+
+
+def _other_metrics(view: View, dataset: str) -> Sequence[str]:
+    card = view.summary.results.cards.get(dataset)
+    if card is None:
+        return ()
+    names = ["macro_f1", "accuracy", "balanced_accuracy"]
+    names += ["auroc"] if card.task == "binary" else ["macro_auroc"]
+    names += ["qwk"] if card.task == "ordinal" else []
+    return [name for name in names if name != card.primary_metric]
+
+
+def _score_note(view: View) -> str:
+    protocol = view.summary.protocol
+    seeds = len(protocol.seeds)
+    mean = f"Mean over {seeds} seeds" if seeds > 1 else "One seed"
+    units = sorted({f"{column.units:,} {column.unit}" for column in view.summary.columns.values()})
+    over = f" ({'; '.join(units)})" if units else ""
+    cover = "patients and seeds" if seeds > 1 else "patients only"
+    return (
+        f"{mean}; below it the {percent(protocol.report.level)} bootstrap interval over the test "
+        f"patients{over}, {protocol.report.resamples:,} resamples, and the rank with its interval over "
+        f"{cover}. “best” is the highest mean of a column; “tied” cannot be told from it (paired test, "
+        "corrected over the column). Choose a number for the runs behind it."
+    )
+
+
+def _seed_note(view: View) -> str:
+    seeds = len(view.summary.protocol.seeds)
+    return f"Mean over {seeds} seeds; below it the lowest and the highest seed." if seeds > 1 else "One seed."

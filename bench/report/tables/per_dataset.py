@@ -1,0 +1,198 @@
+"""The tables of one data set's analyses: some methods as rows, and the numbers of the charts beside them."""
+
+from collections.abc import Sequence
+
+from bench.report.entries import entry_of, hole_of, styles_of
+from bench.report.layout import KERNEL_NAMES, METRIC_NAMES, Column, Entry, Row, Table, number, percent
+from bench.report.output_distributions import READ_AT, Outputs
+from bench.summary.summary import Measurement, Summary
+from imssl.encoder import BLOCKS
+
+EPOCHS_SHOWN = 8
+COST_COLUMNS = (
+    ("images_seen", "images seen", 0),
+    ("trained_parameters", "trained parameters", 0),
+    ("seconds", "pretraining", 1),
+    ("images_per_second", "images/s", 0),
+    ("peak_memory_mib", "peak memory", 0),
+)
+COST_UNITS = {"seconds": "seconds", "peak_memory_mib": "MiB"}
+
+
+def cka_table(summary: Summary, dataset: str, kernel: str, methods: Sequence[str]) -> Table:
+    """CKA before and after fine-tuning by block and label fraction, beside its permutation null."""
+    fractions = summary.protocol.label_fractions
+    rows = []
+    for block in range(1, BLOCKS + 1):
+        for method in methods:
+            entries = []
+            for fraction in fractions:
+                name = Measurement(dataset, method, "reuse", fraction, block, "", f"cka_{kernel}")
+                entry = entry_of(summary, name)
+                null = summary.mean(name._replace(metric=f"cka_{kernel}_null_95"))
+                if not entry.hole and null is not None:
+                    entry = Entry(entry.text, (*entry.small, f"null {number(null)}"))
+                entries.append(entry)
+            rows.append(Row(method, tuple(entries), styles_of(summary)[method], f"Block {block}"))
+    return Table(
+        id=f"t-cka-{kernel}-{dataset}",
+        title=f"{dataset}: CKA before and after fine-tuning, {KERNEL_NAMES[kernel]}, debiased",
+        corner="Method",
+        columns=tuple(_of_labels(fraction, dataset) for fraction in fractions),
+        rows=tuple(rows),
+        evaluation="reuse",
+        note=f"{_seed_note(summary)} “null” is the 95th percentile of CKA after the images of one side are "
+        f"permuted, {summary.protocol.reuse.permutations:,} times: what unrelated features would reach.",
+    )
+
+
+def ks_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
+    """KS distance of the outputs to those at all labels, averaged over the classes, then for each class."""
+    card, fractions = summary.results.cards.get(dataset), summary.protocol.label_fractions[:-1]
+    # In a binary task one class stands for both, and is their mean.
+    names = card.classes if card is not None and card.task != "binary" else []
+    rows: list[Row] = []
+    for class_name, group in {"": "All classes", **{name: f"Class {name}" for name in names}}.items():
+        measurements = {
+            method: [Measurement(dataset, method, "ks", share, None, class_name, "ks") for share in fractions]
+            for method in methods
+        }
+        rows += _method_rows(summary, measurements, group if names else "")
+    return Table(
+        id=f"t-ks-{dataset}",
+        title=f"{dataset}: KS distance to the outputs at 100% of the labels",
+        corner="Method",
+        columns=tuple(_of_labels(fraction, dataset) for fraction in fractions),
+        rows=tuple(rows) if fractions else (),
+        evaluation="ks",
+        note=_seed_note(summary) + " 0: the probabilities are distributed alike; 1: they do not overlap.",
+    )
+
+
+def outputs_table(summary: Summary, dataset: str, outputs: Sequence[Outputs]) -> Table:
+    """The output distributions behind a KS distance, read off at a few probabilities."""
+    rows, few, title = [], "few", f"{dataset}: output distributions"
+    for own in outputs:
+        few = percent(own.fraction)
+        title = f"{dataset}: output distributions of “{own.class_name}”, seed {own.seed}"
+        entries = [
+            Entry(percent(round(a, 3)), (f"with all {percent(round(b, 3))}",)) for a, b in own.read_off
+        ]
+        gap = Entry(number(own.distance), (f"at p = {number(own.at)}",))
+        rows.append(Row(own.method, (*entries, gap), styles_of(summary)[own.method]))
+    return Table(
+        id=f"t-outputs-{dataset}",
+        title=title,
+        corner="Method",
+        columns=(*(Column(f"p ≤ {p:g}") for p in READ_AT), Column("largest gap")),
+        rows=tuple(rows),
+        note=f"Share of the test images whose predicted probability is at most p: with {few} of the labels, "
+        "below it with all. The largest gap between the two is the KS distance.",
+    )
+
+
+def probe_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
+    """Primary metric of a linear classifier on each block."""
+    metric, blocks = summary.primary(dataset), range(1, BLOCKS + 1)
+    measurements = {
+        method: [Measurement(dataset, method, "probe", None, block, "", metric) for block in blocks]
+        for method in methods
+    }
+    return Table(
+        id=f"t-probe-{dataset}",
+        title=f"{dataset}: {METRIC_NAMES[metric]} by block",
+        corner="Method",
+        columns=tuple(Column(f"block {block}", dataset=dataset, place=f"block-{block}") for block in blocks),
+        rows=_method_rows(summary, measurements),
+        evaluation="probe",
+        note=_seed_note(summary),
+    )
+
+
+def _of_labels(fraction: float, dataset: str) -> Column:
+    written = f"{fraction:g}"
+    return Column(percent(fraction), "of the labels", dataset=dataset, fraction=written, place=written)
+
+
+def curve_table(summary: Summary, dataset: str, quantity: str, title: str, methods: Sequence[str]) -> Table:
+    """A quantity of pretraining at a few epochs."""
+    points = summary.curve(dataset, quantity)
+    epochs = thinned(sorted({epoch for own in points.values() for epoch in own}), EPOCHS_SHOWN)
+    rows = [
+        Row(
+            method,
+            tuple(_curve_entry(summary, dataset, method, quantity, epoch) for epoch in epochs),
+            styles_of(summary)[method],
+        )
+        for method in methods
+    ]
+    return Table(
+        id=f"t-{quantity.replace('_', '-')}-{dataset}",
+        title=f"{dataset}: {title}",
+        corner="Method",
+        columns=tuple(Column(f"Epoch {epoch}" if epoch else "Start") for epoch in epochs),
+        rows=tuple(rows) if epochs else (),
+        note="Mean over the seeds. Every epoch of every seed is in "
+        f"results/{dataset}/<method>/pretrain/seed-<seed>/history.csv.",
+    )
+
+
+def cost_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
+    """What pretraining costs."""
+    speeds = summary.curve(dataset, "images_per_second")
+    rows = []
+    for method in methods:
+        entries = []
+        for name, _, digits in COST_COLUMNS:
+            if name == "images_per_second":
+                last = max(speeds.get(method, {0: 0.0}))
+                entries.append(_curve_entry(summary, dataset, method, name, last, digits))
+            else:
+                measurement = Measurement(dataset, method, "pretrain", None, None, "", name)
+                entries.append(entry_of(summary, measurement, digits))
+        rows.append(Row(method, tuple(entries), styles_of(summary)[method]))
+    return Table(
+        id=f"t-cost-{dataset}",
+        title=f"{dataset}: cost of pretraining",
+        corner="Method",
+        columns=tuple(
+            Column(label, COST_UNITS.get(name, ""), dataset=dataset, place=name)
+            for name, label, _ in COST_COLUMNS
+        ),
+        rows=tuple(rows),
+        evaluation="pretrain",
+        note="Per seed. Peak memory is that of the GPU, or of the whole process on a CPU.",
+    )
+
+
+def _curve_entry(
+    summary: Summary, dataset: str, method: str, quantity: str, epoch: int, digits: int = 3
+) -> Entry:
+    mean = summary.curve(dataset, quantity).get(method, {}).get(epoch)
+    measurement = Measurement(dataset, method, "pretrain", None, None, "", quantity)
+    if mean is None and not summary.is_complete(measurement):
+        return hole_of(summary, measurement)
+    return Entry(number(mean, digits))
+
+
+def _method_rows(
+    summary: Summary,
+    measurements: dict[str, list[Measurement]],
+    group: str = "",
+) -> tuple[Row, ...]:
+    return tuple(
+        Row(method, tuple(entry_of(summary, m) for m in row), styles_of(summary)[method], group)
+        for method, row in measurements.items()
+    )
+
+
+def _seed_note(summary: Summary) -> str:
+    seeds = len(summary.protocol.seeds)
+    return f"Mean over {seeds} seeds; below it the lowest and the highest seed." if seeds > 1 else "One seed."
+
+
+def thinned(epochs: Sequence[int], count: int) -> list[int]:
+    """At most ``count`` of the epochs, evenly spread, with the first and the last."""
+    if len(epochs) <= count:
+        return list(epochs)
+    return [epochs[round(i * (len(epochs) - 1) / (count - 1))] for i in range(count)]

@@ -1,0 +1,290 @@
+"""The primary metric of every run on every bootstrap resample: what all comparisons are made from.
+
+All methods and seeds of a data set share the resamples, so any difference between two of them is paired.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bench.summary.bootstrap
+import bench.summary.patient_pairs
+import imssl.metrics
+from bench.cells.cell import Cell, evaluation_of
+from bench.cells.predictions import Predictions
+from bench.machine.workers import side_by_side
+from bench.protocol.protocol import Protocol
+from bench.summary.bootstrap import Interval, percentile_interval, resample_counts
+from bench.summary.draws_cache import kept_arrays
+from bench.summary.paired_effect import pooled_seed_variance
+from bench.summary.patient_pairs import MOST_PATIENTS, PatientPairs
+from bench.summary.read import Predicted, Results
+from imssl.datasets.prepared import Card
+from imssl.encoder import BLOCKS
+from imssl.metrics import statistic
+from imssl.seeds import derived_seed
+
+
+class Comparison(NamedTuple):
+    """One column of the leaderboard.
+
+    Attributes:
+        dataset: id.
+        evaluation: ``finetune``, ``frozen`` or ``probe``.
+        fraction: share of the labels; None for probes.
+        block: of the encoder, for probes only.
+    """
+
+    dataset: str
+    evaluation: str
+    fraction: float | None
+    block: int | None
+
+
+@dataclass(frozen=True)
+class ComparisonDraws:
+    """The primary metric of every method at one place.
+
+    Attributes:
+        place: which column of the leaderboard.
+        metric: the data set's primary metric; empty while it is not prepared.
+        seeds: of the protocol, S.
+        methods: those with a defined value of every seed, M, in the protocol's order.
+        values: (M, S) on all test samples.
+        draws: (M, S, R) on the resamples; NaN where undefined. Equal r are equal resamples.
+        unit: what is resampled, ``patients`` or ``samples``.
+        units: how many of these there are; 0 without any predictions.
+        excluded: why the other methods are left out, by id.
+    """
+
+    place: Comparison
+    metric: str
+    seeds: tuple[int, ...]
+    methods: tuple[str, ...]
+    values: NDArray[np.float64]
+    draws: NDArray[np.float64]
+    unit: str
+    units: int
+    excluded: dict[str, str]
+
+    @cached_property
+    def mean_draws(self) -> NDArray[np.float64]:
+        """(M, R) mean over the seeds on each resample; NaN where it is undefined for any seed."""
+        return self.draws.mean(axis=1)
+
+    @cached_property
+    def seed_variance(self) -> tuple[float, int]:
+        """Between seeds, of the difference of two methods, see pooled_seed_variance."""
+        return pooled_seed_variance(self.values)
+
+    def row(self, method: str) -> int | None:
+        """Row of a method in ``values`` and ``draws``; None where it is left out."""
+        return self.methods.index(method) if method in self.methods else None
+
+    def interval(self, method: str, level: float) -> Interval:
+        """The mean over seeds with the percentile interval over test patients, seeds taken as given."""
+        row = self.methods.index(method)
+        averages = self.mean_draws[row]
+        low, high = percentile_interval(averages, level)
+        return Interval(
+            value=float(self.values[row].mean()),
+            low=low,
+            high=high,
+            level=level,
+            resamples=averages.size,
+            undefined=int(np.isnan(averages).sum()),
+            unit="patients" if self.unit == "patients" else "samples",
+            units=self.units,
+        )
+
+
+def draw_comparisons(protocol: Protocol, results: Results) -> dict[Comparison, ComparisonDraws]:
+    """Every column of the leaderboard, in the protocol's order.
+
+    A method is in a column only if every seed of the protocol has a defined value there; a column without
+    any result has no methods and says why. Draws are kept below .bench/, by a hash of the predictions, the
+    settings and the code, and found again.
+    """
+    own: dict[str, dict[Predicted, Predictions]] = {dataset: {} for dataset in protocol.datasets}
+    for run, found in results.predictions.items():
+        own[run[0].dataset][run] = found
+    tasks = [partial(_dataset_columns, protocol, results, dataset, own[dataset]) for dataset in own]
+    return {place: column for part in side_by_side(tasks) for place, column in part.items()}
+
+
+def places(protocol: Protocol, dataset: str) -> list[Comparison]:
+    """The columns of a data set."""
+    shares = [
+        Comparison(dataset, evaluation, fraction, None)
+        for evaluation in ("finetune", "frozen")
+        for fraction in protocol.label_fractions
+    ]
+    return shares + [Comparison(dataset, "probe", None, block) for block in range(1, BLOCKS + 1)]
+
+
+def _dataset_columns(
+    protocol: Protocol, results: Results, dataset: str, own: dict[Predicted, Predictions]
+) -> dict[Comparison, ComparisonDraws]:
+    reference = next(iter(own.values()), None)
+    shared = {run: found for run, found in own.items() if reference and _same_samples(found, reference)}
+    found: dict[Comparison, dict[tuple[str, int], NDArray[np.float64]]] = {}
+    unit, units = "samples", 0
+    if reference:
+        resamples = _Resamples(results.cards[dataset], reference, protocol.report.resamples, dataset)
+        for method in protocol.methods:
+            runs = {run: shared[run].probabilities for run in shared if run[0].method == method}
+            for (cell, block), values in zip(runs, resamples.values(list(runs.values())), strict=True):
+                place = Comparison(dataset, evaluation_of(cell), cell.fraction, block)
+                found.setdefault(place, {})[cell.method, cell.seed] = values
+        units = int(np.unique(reference.patients).size)
+        unit = "samples" if units == reference.patients.size else "patients"
+    metric = results.cards[dataset].primary_metric if dataset in results.cards else ""
+    reasons = _Reasons(results, set(own) - set(shared))
+    return {
+        place: _column(place, metric, protocol, found.get(place, {}), (unit, units), reasons)
+        for place in places(protocol, dataset)
+    }
+
+
+def _column(
+    place: Comparison,
+    metric: str,
+    protocol: Protocol,
+    found: dict[tuple[str, int], NDArray[np.float64]],
+    resampled: tuple[str, int],
+    reasons: "_Reasons",
+) -> ComparisonDraws:
+    """A column from the values of its runs, each (1 + R): on all samples, then on the resamples."""
+    seeds = tuple(protocol.seeds)
+    complete, excluded = [], {}
+    for method in protocol.methods:
+        own = [found.get((method, seed)) for seed in seeds]
+        present = [values for values in own if values is not None]
+        if len(present) == len(seeds) and not any(np.isnan(values[0]) for values in present):
+            complete.append((method, np.stack(present)))
+        else:
+            excluded[method] = reasons.why(place, method, seeds)
+    width = protocol.report.resamples + 1
+    stacked = np.stack([runs for _, runs in complete]) if complete else np.empty((0, len(seeds), width))
+    return ComparisonDraws(
+        place=place,
+        metric=metric,
+        seeds=seeds,
+        methods=tuple(method for method, _ in complete),
+        values=stacked[:, :, 0],
+        draws=stacked[:, :, 1:],
+        unit=resampled[0],
+        units=resampled[1],
+        excluded=excluded,
+    )
+
+
+class _Reasons:
+    """Why a method is not in a column."""
+
+    def __init__(self, results: Results, elsewhere: set[Predicted]) -> None:
+        self.elsewhere = elsewhere
+        self.states = {
+            (*_stage_place(cell), cell.method, cell.seed): state
+            for cell, state in results.states.items()
+            if cell.stage in ("finetune", "probe")
+        }
+
+    def why(self, place: Comparison, method: str, seeds: Sequence[int]) -> str:
+        states = [
+            (seed, self.states[place.dataset, place.evaluation, place.fraction, method, seed])
+            for seed in seeds
+        ]
+        holes = [f"seed {seed} {state.status}" for seed, state in states if state.status != "done"]
+        if holes:
+            return ", ".join(holes)
+        if any(_stage_place(cell) == place[:3] and cell.method == method for cell, _ in self.elsewhere):
+            return "tested on other samples than the rest"
+        return "the metric is undefined on these test images"
+
+
+def _stage_place(cell: Cell) -> tuple[str, str, float | None]:
+    return cell.dataset, evaluation_of(cell), cell.fraction
+
+
+def _same_samples(one: Predictions, other: Predictions) -> bool:
+    return (
+        np.array_equal(one.ids, other.ids)
+        and np.array_equal(one.labels, other.labels)
+        and np.array_equal(one.patients, other.patients)
+    )
+
+
+class _Resamples:
+    """The resamples of one data set's test patients, drawn when first needed."""
+
+    def __init__(self, card: Card, reference: Predictions, resamples: int, dataset: str) -> None:
+        self.card, self.reference, self.resamples = card, reference, resamples
+        # One seed for all methods of a data set, so that they are resampled alike.
+        self.seed = derived_seed(0, "bootstrap", dataset)
+        self._counts: list[NDArray[np.int32]] = []
+
+    def values(self, probabilities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """(runs, 1 + R): the metric on all samples, then on every resample; from the cache where possible."""
+        if not probabilities:
+            return np.empty((0, self.resamples + 1))
+        return kept_arrays(self._key(probabilities), lambda: self._compute(probabilities))
+
+    def _compute(self, probabilities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        if not self._counts:
+            once = np.ones((1, len(self.reference.ids)), dtype=np.int32)
+            self._counts = [once, *resample_counts(self.reference.patients, self.resamples, self.seed)]
+        if self._pairs:
+            return self._pairs.mean_aurocs([own[:, self._classes] for own in probabilities])
+        values = np.empty((len(probabilities), self.resamples + 1))
+        for i, own in enumerate(probabilities):
+            metric = statistic(self.card.primary_metric, self.card.task, self.reference.labels, own)
+            values[i] = np.concatenate([metric(counts) for counts in self._counts])
+        return values
+
+    @cached_property
+    def _pairs(self) -> PatientPairs | None:
+        """The quicker way to an AUROC where there are few patients; None otherwise."""
+        patients, labels = self.reference.patients, self.reference.labels
+        few = np.unique(patients).size <= MOST_PATIENTS
+        if not few or self.card.primary_metric not in ("auroc", "macro_auroc"):
+            return None
+        positive = labels == 1 if labels.ndim == 2 else labels[:, None] == np.arange(len(self.card.classes))
+        return PatientPairs(positive[:, self._classes], patients, np.concatenate(self._counts))
+
+    @property
+    def _classes(self) -> slice:
+        """Both classes of a binary task have the same AUROC."""
+        return slice(1, 2) if self.card.task == "binary" else slice(None)
+
+    def _key(self, probabilities: Sequence[NDArray[np.float64]]) -> str:
+        found = hashlib.sha256(_code_digest().encode())
+        settings = [self.card.task, self.card.primary_metric, self.resamples, self.seed]
+        found.update(json.dumps(settings).encode())
+        reference = self.reference
+        for array in (reference.patients, reference.labels, *probabilities):
+            found.update(f"{array.dtype}{array.shape}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
+
+@cache
+def _code_digest() -> str:
+    """Of the code that decides a draw."""
+    found = hashlib.sha256()
+    files = [
+        imssl.metrics.__file__,
+        bench.summary.bootstrap.__file__,
+        bench.summary.patient_pairs.__file__,
+        __file__,
+    ]
+    for file in files:
+        found.update(Path(file).read_bytes())
+    return found.hexdigest()

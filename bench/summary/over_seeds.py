@@ -1,0 +1,80 @@
+"""Statistics over the cells of a run: tables and arrays in, tables and numbers out; no files.
+
+Nothing is averaged over a hole: a mean needs a defined value from every seed of the protocol.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+# What tells one measurement from another, apart from the seed.
+MEASUREMENT = ["dataset", "method", "evaluation", "fraction", "block", "class", "metric"]
+# The same without the method: the measurements that are compared with one another.
+COMPARISON = [name for name in MEASUREMENT if name != "method"]
+
+
+def over_seeds(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
+    """Mean and range over the seeds of every measurement.
+
+    Args:
+        table: tidy rows, see bench.summary.tidy.COLUMNS; rows without a metric are left out.
+        seeds: of the protocol.
+
+    Returns:
+        One row per measurement, in the order of first appearance: its columns (MEASUREMENT), ``found``
+        (seeds with a defined value), ``expected`` (seeds of the protocol), and ``mean``, ``lowest`` and
+        ``highest``, which are NaN unless every seed has a defined value.
+    """
+    measured = table[(table["metric"] != "") & table["seed"].isin(list(seeds))]
+    groups = measured.groupby(MEASUREMENT, sort=False, dropna=False)["value"]
+    summary = groups.agg(found="count", mean="mean", lowest="min", highest="max").reset_index()
+    summary["expected"] = len(seeds)
+    incomplete = summary["found"] < len(seeds)
+    summary.loc[incomplete, ["mean", "lowest", "highest"]] = np.nan
+    return summary
+
+
+def with_best(summary: pd.DataFrame) -> pd.DataFrame:
+    """Mark the highest mean of each comparison; equal means share the mark.
+
+    Args:
+        summary: as from :func:`over_seeds`.
+
+    Returns:
+        The same rows with a column ``best``; False where there is no mean.
+    """
+    highest = summary.groupby(COMPARISON, sort=False, dropna=False)["mean"].transform("max")
+    return summary.assign(best=summary["mean"].notna() & (summary["mean"] == highest))
+
+
+def undefined_classes(table: pd.DataFrame) -> pd.DataFrame:
+    """The classes whose AUROC is undefined on the test images: all of them agree about the class.
+
+    Args:
+        table: tidy rows, see bench.summary.tidy.COLUMNS.
+
+    Returns:
+        Columns ``dataset`` and ``class``, one row each.
+    """
+    per_class = table[(table["metric"] == "auroc") & (table["class"] != "") & table["value"].isna()]
+    return per_class[["dataset", "class"]].drop_duplicates().reset_index(drop=True)
+
+
+def curve_means(histories: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
+    """Mean over the seeds of every quantity at every epoch of pretraining.
+
+    Args:
+        histories: columns dataset, method, seed, epoch, and one per quantity.
+        seeds: of the protocol.
+
+    Returns:
+        Columns dataset, method, epoch, quantity, mean; only where every seed has a value.
+    """
+    keys = ["dataset", "method", "epoch"]
+    quantities = [name for name in histories.columns if name not in (*keys, "seed")]
+    if histories.empty or not quantities:
+        return pd.DataFrame(columns=[*keys, "quantity", "mean"])
+    long = histories.melt([*keys, "seed"], quantities, var_name="quantity").dropna(subset="value")
+    groups = long.groupby([*keys, "quantity"], sort=False)["value"].agg(["count", "mean"]).reset_index()
+    return groups[groups["count"] == len(seeds)].drop(columns="count").reset_index(drop=True)

@@ -1,0 +1,229 @@
+"""Everything the report needs from disk, read once; a cell that cannot be used is a hole with its reason."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Literal, TypeVar
+
+import pandas as pd
+
+from bench.cells.cell import CELL_STAGES, Cell, Stage, cell_path, cells_of
+from bench.cells.files import (
+    HISTORY_FILE,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    block_predictions_file,
+    data_folder,
+    read_table,
+)
+from bench.cells.keys import Keys
+from bench.cells.predictions import Predictions
+from bench.cells.records import CellRecord, read_record
+from bench.machine.workers import side_by_side
+from bench.protocol.protocol import Protocol
+from bench.summary.prediction_files import PredictionFiles
+from bench.summary.tidy import TidyRow, rows_of, tidy_table
+from imssl.datasets.prepared import Card, read_card
+from imssl.encoder import BLOCKS
+from imssl.errors import UserError
+from imssl.settings.datasets import PhantomSettings
+
+CellStatus = Literal["done", "missing", "failed", "stale", "damaged"]
+# What has predictions of its own: a cell, and for the probes a block of the encoder.
+Predicted = tuple[Cell, int | None]
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class CellState:
+    """How a cell stands.
+
+    Attributes:
+        status: ``done``; ``missing``: never computed; ``failed``: for a documented reason; ``stale``:
+            computed under other settings, code or data; ``damaged``: its files are not those it was
+            finished with.
+        reason: why there is no result; empty if there is one.
+        record: cell.json, where there is a readable one.
+    """
+
+    status: CellStatus
+    reason: str
+    record: CellRecord | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that is known about a run.
+
+    Attributes:
+        cards: of the data sets that are prepared.
+        unprepared: why the others are not, by data set.
+        states: of every cell of the protocol, in its order.
+        table: the tidy table, see bench.summary.tidy.
+        predictions: on the test images, by cell; by cell and block for the probes.
+        histories: of pretraining, one row per epoch.
+    """
+
+    cards: dict[str, Card]
+    unprepared: dict[str, str]
+    states: dict[Cell, CellState]
+    table: pd.DataFrame
+    predictions: dict[Predicted, Predictions]
+    histories: dict[Cell, pd.DataFrame]
+
+    def states_of(self, dataset: str, method: str) -> list[tuple[Cell, CellState]]:
+        """The cells of a method on a data set, in the protocol's order."""
+        return self._grouped_states.get((dataset, method), [])
+
+    @cached_property
+    def _grouped_states(self) -> dict[tuple[str, str], list[tuple[Cell, CellState]]]:
+        grouped: dict[tuple[str, str], list[tuple[Cell, CellState]]] = {}
+        for cell, state in self.states.items():
+            grouped.setdefault((cell.dataset, cell.method), []).append((cell, state))
+        return grouped
+
+
+def read_results(protocol: Protocol) -> Results:
+    """Read what there is of every cell of the protocol. Nothing on disk makes this fail."""
+    cards, unprepared = _read_cards(protocol)
+    keys = Keys(protocol)
+    parts = side_by_side(
+        [
+            partial(_read_stage, stage, dataset, protocol, keys, cards, unprepared)
+            for stage in CELL_STAGES
+            for dataset in protocol.datasets
+        ]
+    )
+    return Results(
+        cards=cards,
+        unprepared=unprepared,
+        states=_united(part.states for part in parts),
+        table=pd.concat([part.table for part in parts], ignore_index=True),
+        predictions=_united(part.predictions for part in parts),
+        histories=_united(part.histories for part in parts),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is known of the cells of one stage on one data set, all methods; as in `Results`."""
+
+    states: dict[Cell, CellState]
+    table: pd.DataFrame
+    predictions: dict[Predicted, Predictions]
+    histories: dict[Cell, pd.DataFrame]
+
+
+def _read_stage(
+    stage: Stage,
+    dataset: str,
+    protocol: Protocol,
+    keys: Keys,
+    cards: dict[str, Card],
+    unprepared: dict[str, str],
+) -> _Part:
+    reader = PredictionFiles(cards[dataset]) if dataset in cards else None
+    states: dict[Cell, CellState] = {}
+    rows: dict[Cell, list[TidyRow]] = {}
+    predictions: dict[Predicted, Predictions] = {}
+    histories: dict[Cell, pd.DataFrame] = {}
+    for cell in (c for method in protocol.methods for c in cells_of(stage, dataset, method, protocol)):
+        state = _state(cell, keys, unprepared)
+        if state.status == "done" and reader:
+            files = _CellFiles(cell, state.record)
+            try:
+                rows[cell] = files.rows(reader.card)
+                predictions |= files.predictions(reader)
+                if cell.stage == "pretrain":
+                    histories[cell] = files.history()
+            except UserError as error:
+                rows.pop(cell, None)
+                state = CellState("damaged", str(error), state.record)
+        states[cell] = state
+    table = tidy_table(rows, {cell: state.status for cell, state in states.items()})
+    return _Part(states, table, predictions, histories)
+
+
+def _united(parts: Iterable[dict[Key, Value]]) -> dict[Key, Value]:
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _read_cards(protocol: Protocol) -> tuple[dict[str, Card], dict[str, str]]:
+    cards, unprepared = {}, {}
+    for dataset in protocol.datasets:
+        try:
+            cards[dataset] = read_card(data_folder(dataset))
+        except UserError as error:
+            unprepared[dataset] = str(error)
+    return cards, unprepared
+
+
+def _state(cell: Cell, keys: Keys, unprepared: dict[str, str]) -> CellState:
+    if cell.dataset in unprepared:
+        return CellState("missing", f"data set not prepared: {unprepared[cell.dataset]}")
+    try:
+        key = keys.key(cell)
+        record = read_record(cell_path(cell))
+    except UserError as error:
+        return CellState("damaged", str(error))
+    if record is None:
+        return CellState("missing", "not computed yet")
+    if record.key != key:
+        return CellState("stale", "computed under other settings, code or data; run: dvc repro", record)
+    if record.status == "failed":
+        return CellState("failed", record.reason or "no reason was recorded", record)
+    return CellState("done", "", record)
+
+
+class _CellFiles:
+    """The files of a finished cell, each checked against the checksum in its record before it is read."""
+
+    def __init__(self, cell: Cell, record: CellRecord | None) -> None:
+        self.cell, self.folder = cell, cell_path(cell)
+        self.checksums = record.files if record else {}
+
+    def rows(self, card: Card) -> list[TidyRow]:
+        content = self._checked(METRICS_FILE)
+        try:
+            return rows_of(self.cell, json.loads(content), card.task)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            file, stage = self.folder / METRICS_FILE, self.cell.stage
+            raise UserError(f"{file} does not hold the metrics of stage {stage} ({error!r})") from None
+
+    def predictions(self, reader: PredictionFiles) -> dict[Predicted, Predictions]:
+        names: dict[int | None, str] = {}
+        if self.cell.stage == "finetune":
+            names = {None: PREDICTIONS_FILE}
+        elif self.cell.stage == "probe":
+            names = {block: block_predictions_file(block) for block in range(1, BLOCKS + 1)}
+        return {
+            (self.cell, block): reader.read(self.folder / name, self._checked(name))
+            for block, name in names.items()
+        }
+
+    def history(self) -> pd.DataFrame:
+        self._checked(HISTORY_FILE)
+        return read_table(self.folder / HISTORY_FILE)
+
+    def _checked(self, name: str) -> bytes:
+        file = self.folder / name
+        try:
+            content = file.read_bytes()
+        except OSError:
+            raise UserError(f"{file} is missing. Restore it with: dvc repro") from None
+        if hashlib.sha256(content).hexdigest() != self.checksums.get(name):
+            raise UserError(f"{file} has changed since the cell was finished. Restore it with: dvc repro")
+        return content
+
+
+def synthetic_datasets(protocol: Protocol, results: Results) -> list[str]:
+    """Data sets whose images are procedural."""
+    return [
+        name
+        for name, settings in protocol.datasets.items()
+        if isinstance(settings, PhantomSettings) or (name in results.cards and results.cards[name].synthetic)
+    ]

@@ -1,0 +1,125 @@
+"""The numbers behind the page: every measurement over its seeds, found again by name."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.cells.cell import Cell, Mode, Stage
+from bench.protocol.protocol import Protocol
+from bench.summary.bootstrap import Interval
+from bench.summary.draws import Comparison, ComparisonDraws, draw_comparisons
+from bench.summary.over_seeds import MEASUREMENT, curve_means, over_seeds, with_best
+from bench.summary.read import CellState, Results
+
+
+class Measurement(NamedTuple):
+    """What tells one number of the page from another; in the order of over_seeds.MEASUREMENT."""
+
+    dataset: str
+    method: str
+    evaluation: str
+    fraction: float | None
+    block: int | None
+    class_name: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that tables and charts are made from.
+
+    Attributes:
+        protocol: what was asked for.
+        results: what is there.
+        measured: one row of `over_seeds` with ``best``, by measurement.
+        columns: the primary metric of every method and its bootstrap draws, see bench.summary.draws.
+        intervals: of the primary metric, for measurements with results of every seed.
+        curves: of pretraining, see `curve_means`.
+    """
+
+    protocol: Protocol
+    results: Results
+    measured: dict[Measurement, dict[str, Any]]
+    columns: dict[Comparison, ComparisonDraws]
+    intervals: dict[Measurement, Interval]
+    curves: pd.DataFrame
+
+    @cached_property
+    def _curves(self) -> dict[tuple[str, str], dict[str, dict[int, float]]]:
+        points: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+        names = ("dataset", "quantity", "method", "epoch", "mean")
+        for dataset, quantity, method, epoch, mean in zip(
+            *(self.curves[name] for name in names), strict=True
+        ):
+            own = points.setdefault((dataset, quantity), {})
+            own.setdefault(method, {})[int(epoch)] = float(mean)
+        return points
+
+    def curve(self, dataset: str, quantity: str) -> dict[str, dict[int, float]]:
+        """Means of a quantity of pretraining by method and epoch."""
+        return self._curves.get((dataset, quantity), {})
+
+    def mean(self, measurement: Measurement) -> float | None:
+        """Mean over the seeds; None unless every seed has a defined value."""
+        row = self.measured.get(measurement)
+        return None if row is None or pd.isna(row["mean"]) else float(row["mean"])
+
+    def primary(self, dataset: str) -> str:
+        """Primary metric of a data set; macro AUROC stands in while it is not prepared."""
+        card = self.results.cards.get(dataset)
+        return card.primary_metric if card else "macro_auroc"
+
+    def is_complete(self, measurement: Measurement) -> bool:
+        """Whether every cell that a measurement is made of has results."""
+        return all(state.status == "done" for _, state in self.states(measurement))
+
+    def states(self, measurement: Measurement) -> list[tuple[int, CellState]]:
+        """How the cells of a measurement stand, by seed."""
+        cells = _cells(measurement, self.protocol)
+        return [(cell.seed, self.results.states[cell]) for cell in cells]
+
+
+def summarise(protocol: Protocol, results: Results) -> Summary:
+    """Summarise all results over the seeds, with intervals of the primary metrics."""
+    summary = with_best(over_seeds(results.table, protocol.seeds))
+    rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
+    whose = ["dataset", "method", "seed"]
+    histories = pd.DataFrame(columns=[*whose, "epoch"])
+    if results.histories:
+        keys = [(cell.dataset, cell.method, cell.seed) for cell in results.histories]
+        joined = pd.concat(results.histories.values(), keys=keys, names=whose)
+        histories = joined.reset_index(level=whose)
+    columns = draw_comparisons(protocol, results)
+    return Summary(
+        protocol=protocol,
+        results=results,
+        measured={_measurement(row): row for row in rows},
+        columns=columns,
+        intervals=_intervals(columns, protocol.report.level),
+        curves=curve_means(histories, protocol.seeds),
+    )
+
+
+def _measurement(row: dict[str, Any]) -> Measurement:
+    plain: list[Any] = [None if pd.isna(row[name]) else row[name] for name in MEASUREMENT]
+    return Measurement(*plain)
+
+
+def _intervals(columns: dict[Comparison, ComparisonDraws], level: float) -> dict[Measurement, Interval]:
+    return {
+        Measurement(place.dataset, method, *place[1:], "", column.metric): column.interval(method, level)
+        for place, column in columns.items()
+        for method in column.methods
+    }
+
+
+def _cells(measurement: Measurement, protocol: Protocol) -> list[Cell]:
+    """The cells that a measurement is made of, one for each seed."""
+    dataset, method, evaluation, fraction = measurement[:4]
+    stages: dict[str, Stage] = {"pretrain": "pretrain", "probe": "probe", "reuse": "reuse", "ks": "ks"}
+    if evaluation in stages:
+        return [Cell(stages[evaluation], dataset, method, seed) for seed in protocol.seeds]
+    mode: Mode = "frozen" if evaluation == "frozen" else "full"
+    return [Cell("finetune", dataset, method, seed, fraction, mode) for seed in protocol.seeds]

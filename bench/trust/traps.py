@@ -1,0 +1,220 @@
+"""Traps known from released code, set again on finished cells: the honest number beside the trapped one.
+
+Only those that need no training. Each function looks at the cells that it can and says, number by number,
+what the suite reports and what the trap would have made of the same stored files.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.cells.cell import Cell, cell_path, cells_of
+from bench.cells.files import (
+    FEATURES_FILE,
+    HISTORY_FILE,
+    PREDICTIONS_FILE,
+    data_folder,
+    read_table,
+)
+from bench.cells.predictions import Predictions, read_predictions
+from bench.cells.records import read_record
+from bench.protocol.protocol import Protocol
+from bench.summary.bootstrap import bootstrap, percentile_interval
+from imssl.cka import cka
+from imssl.datasets.prepared import Card, read_card
+from imssl.errors import UserError
+from imssl.metrics import metric_value
+from imssl.seeds import derived_seed, numpy_generator
+
+# Bandwidths in multiples of the median distance, where CKA with an RBF kernel says nothing any more.
+TOO_NARROW, TOO_WIDE = 0.02, 50.0
+
+
+@dataclass(frozen=True)
+class Trapped:
+    """One number, honest and trapped.
+
+    Attributes:
+        where: data set, method, seed and label fraction, as far as they are one.
+        quantity: what is measured.
+        honest: what the suite reports.
+        trapped: what the trap makes of it.
+    """
+
+    where: str
+    quantity: str
+    honest: float
+    trapped: float
+
+    @property
+    def moved(self) -> float:
+        """How far the trap moves the number."""
+        return self.trapped - self.honest
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A trap that can be set on finished cells.
+
+    Attributes:
+        what: it does.
+        set_on: a cell of full fine-tuning, its data set's card and the protocol; gives what moves.
+    """
+
+    what: str
+    set_on: Callable[[Cell, Card, Protocol], Iterator[Trapped]]
+
+
+def spring(name: str, protocol: Protocol) -> list[Trapped]:
+    """Set a trap on every finished cell of full fine-tuning.
+
+    Raises:
+        UserError: there is no trap of this name, or no finished cell.
+    """
+    if name not in TRAPS:
+        raise UserError(f"there is no trap {name}. There are: {', '.join(TRAPS)}")
+    found = []
+    for dataset in protocol.datasets:
+        for method in protocol.methods:
+            for cell in cells_of("finetune", dataset, method, protocol):
+                record = read_record(cell_path(cell)) if cell.mode == "full" else None
+                if record is not None and record.status == "done":
+                    found += list(TRAPS[name].set_on(cell, read_card(data_folder(dataset)), protocol))
+    if not found:
+        raise UserError("there are no fine-tuned cells to set the trap on. Run: dvc repro")
+    return found
+
+
+def _last_epoch(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
+    metric = read_table(cell_path(cell) / HISTORY_FILE)["validation_metric"]
+    if not metric.isna().any():
+        yield Trapped(_where(cell), f"validation {card.primary_metric}", metric.max(), metric.iloc[-1])
+
+
+def _narrow_interval(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
+    draws = _draws(cell, card, protocol)
+    honest = _width(draws, protocol.report.level)
+    if honest is not None:
+        defined = draws[~np.isnan(draws)]
+        trapped = 2 * 1.96 * float(defined.std(ddof=1)) / np.sqrt(len(defined))
+        yield Trapped(_where(cell), f"width of the interval of {card.primary_metric}", honest, trapped)
+
+
+def _class_spread(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
+    """Percentiles over the AUROCs of all classes and resamples together, for a mean over the classes."""
+    if card.task == "binary":
+        return
+    stored, seed = _stored(cell, card), _bootstrap_seed(cell)
+    labels = stored.labels if stored.labels.ndim == 2 else np.eye(len(card.classes), dtype=int)[stored.labels]
+    per_class = []
+    for c in range(len(card.classes)):
+        two = np.stack([1 - stored.probabilities[:, c], stored.probabilities[:, c]], axis=1)
+        per_class.append(
+            bootstrap("binary", labels[:, c], two, stored.patients, "auroc", protocol.report.resamples, seed)
+        )
+    draws = np.array(per_class)
+    defined = draws[:, ~np.isnan(draws).all(axis=0)]
+    honest = _width(np.nanmean(defined, axis=0), protocol.report.level)
+    trapped = _width(draws.ravel(), protocol.report.level)
+    if honest is not None and trapped is not None:
+        yield Trapped(_where(cell), "width of the interval of macro_auroc", honest, trapped)
+
+
+def _drop_last(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
+    stored = _stored(cell, card)
+    kept = len(stored.ids) // protocol.finetune.batch_size * protocol.finetune.batch_size
+    metric = card.primary_metric
+    honest = metric_value(metric, card.task, stored.labels, stored.probabilities)
+    if kept:
+        trapped = metric_value(metric, card.task, stored.labels[:kept], stored.probabilities[:kept])
+        if honest is not None and trapped is not None:
+            yield Trapped(_where(cell), f"test {metric}, {len(stored.ids) - kept} dropped", honest, trapped)
+
+
+def _biased_cka(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
+    """On unrelated rows, where an honest value is about 0."""
+    for block, before, after in _features(cell):
+        order = numpy_generator(cell.seed, "unpaired").permutation(len(after))
+        values = cka(before, after[order]), cka(before, after[order], debiased=False)
+        yield Trapped(_where(cell), f"linear CKA of unrelated images, block {block}", *values)
+
+
+def _unpaired_cka(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
+    for block, before, after in _features(cell):
+        order = numpy_generator(cell.seed, "unpaired").permutation(len(after))
+        yield Trapped(
+            _where(cell), f"linear CKA, block {block}", cka(before, after), cka(before, after[order])
+        )
+
+
+def _rbf_narrow(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
+    """On unrelated rows: every image is alike to itself only, in both kernels, and their biased CKA is 1."""
+    yield from _with_bandwidth(cell, protocol, TOO_NARROW, "unrelated images")
+
+
+def _rbf_wide(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
+    """On related rows: the kernel is a straight line over all distances, and repeats the linear one."""
+    yield from _with_bandwidth(cell, protocol, TOO_WIDE, "the same images")
+
+
+def _with_bandwidth(cell: Cell, protocol: Protocol, bandwidth: float, images: str) -> Iterator[Trapped]:
+    for block, before, after in _features(cell):
+        rows = np.arange(len(after))
+        if images == "unrelated images":
+            rows = numpy_generator(cell.seed, "unpaired").permutation(rows)
+        honest = cka(before, after[rows], "rbf", bandwidth=protocol.reuse.bandwidth)
+        trapped = cka(before, after[rows], "rbf", debiased=bandwidth > 1, bandwidth=bandwidth)
+        yield Trapped(_where(cell), f"RBF CKA of {images}, block {block}", honest, trapped)
+
+
+TRAPS: dict[str, Trap] = {
+    "last-epoch": Trap("the last evaluation's weights instead of the best one's", _last_epoch),
+    "narrow-interval": Trap(
+        "1.96 deviations over the root of the number of resamples, as if that made patients", _narrow_interval
+    ),
+    "class-spread": Trap("the spread between classes inside the interval of their mean", _class_spread),
+    "drop-last": Trap("the last, smaller batch of the test images is dropped", _drop_last),
+    "biased-cka": Trap("the usual estimate of CKA, which grows with the number of features", _biased_cka),
+    "unpaired-cka": Trap("rows of two runs that were shuffled apart", _unpaired_cka),
+    "narrow-bandwidth": Trap(
+        "an RBF kernel so narrow that biased CKA is 1 whatever it compares", _rbf_narrow
+    ),
+    "wide-bandwidth": Trap("an RBF kernel so wide that it only repeats the linear one", _rbf_wide),
+}
+
+
+def _where(cell: Cell) -> str:
+    return f"{cell.dataset} {cell.method} seed {cell.seed} {cell.fraction:g}"
+
+
+def _stored(cell: Cell, card: Card) -> Predictions:
+    return read_predictions(cell_path(cell) / PREDICTIONS_FILE, card)
+
+
+def _bootstrap_seed(cell: Cell) -> int:
+    return derived_seed(0, "bootstrap", cell.dataset)
+
+
+def _draws(cell: Cell, card: Card, protocol: Protocol) -> np.ndarray:
+    stored = _stored(cell, card)
+    return bootstrap(
+        card.task,
+        stored.labels,
+        stored.probabilities,
+        stored.patients,
+        card.primary_metric,
+        protocol.report.resamples,
+        _bootstrap_seed(cell),
+    )
+
+
+def _width(draws: np.ndarray, level: float) -> float | None:
+    low, high = percentile_interval(draws, level)
+    return None if low is None or high is None else high - low
+
+
+def _features(cell: Cell) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Features of the last block before and after fine-tuning, (N, D) each; with its number."""
+    with np.load(cell_path(cell) / FEATURES_FILE, allow_pickle=False) as stored:
+        yield 4, stored["before_4"], stored["after_4"]

@@ -1,0 +1,102 @@
+"""The samples behind the numbers: every test image predicted, label subsets nested and from training only."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from bench.cells.cell import Cell, cell_path
+from bench.cells.files import (
+    FEATURES_FILE,
+    PREDICTIONS_FILE,
+    SUBSET_FILE,
+    VALIDATION_FILE,
+    block_predictions_file,
+    data_folder,
+    read_table,
+)
+from bench.protocol.protocol import Protocol
+from bench.trust.verify.check import Check
+from imssl.datasets.prepared import Prepared, read_prepared
+from imssl.encoder import BLOCKS
+from imssl.errors import UserError
+
+
+def check_predictions(protocol: Protocol, cells: list[Cell]) -> Check:
+    """Ids, patients and labels of every predictions file against samples.csv, in order and complete."""
+    check = Check("samples of the predictions against the data")
+    for dataset in protocol.datasets:
+        own = [cell for cell in cells if cell.dataset == dataset]
+        prepared = read_prepared(data_folder(dataset)) if own else None
+        for cell in own:
+            assert prepared is not None
+            for name, split in _prediction_files(cell):
+                _compare_samples(check, cell, name, prepared, split)
+            if cell.stage == "finetune" and cell.mode == "full":
+                _compare_feature_ids(check, cell, prepared, protocol.reuse.samples)
+    return check
+
+
+def check_subsets(protocol: Protocol, cells: list[Cell]) -> Check:
+    """Label subsets: distinct training images, the smaller in the larger, the same for every method."""
+    check = Check("label subsets")
+    for dataset in protocol.datasets:
+        own = [cell for cell in cells if cell.dataset == dataset and cell.stage == "finetune"]
+        if not own:
+            continue
+        prepared = read_prepared(data_folder(dataset))
+        training = set(prepared.samples["id"].iloc[prepared.indices("train")])
+        for seed in protocol.seeds:
+            _compare_subsets(check, [cell for cell in own if cell.seed == seed], training)
+    return check
+
+
+def _compare_subsets(check: Check, cells: list[Cell], training: set[str]) -> None:
+    """The subsets of one data set and seed, of every method and mode."""
+    subsets = {cell: read_table(cell_path(cell) / SUBSET_FILE, ("id",))["id"].tolist() for cell in cells}
+    first: dict[float, set[str]] = {}
+    for cell, ids in subsets.items():
+        first.setdefault(cell.fraction or 1.0, set(ids))
+    larger = dict(pairwise(sorted(first)))
+    for cell, ids in subsets.items():
+        file, fraction = cell_path(cell) / SUBSET_FILE, cell.fraction or 1.0
+        check.compare(f"{file}: images that occur twice", 0, len(ids) - len(set(ids)))
+        check.compare(f"{file}: images outside training", 0, len(set(ids) - training))
+        check.compare(f"{file}: images unlike other methods'", 0, len(first[fraction] ^ set(ids)))
+        if fraction in larger:
+            missing = len(set(ids) - first[larger[fraction]])
+            check.compare(f"{file}: images that the next larger subset lacks", 0, missing)
+
+
+def _prediction_files(cell: Cell) -> list[tuple[str, str]]:
+    if cell.stage == "finetune":
+        return [(PREDICTIONS_FILE, "test"), (VALIDATION_FILE, "val")]
+    if cell.stage == "probe":
+        return [(block_predictions_file(block), "test") for block in range(1, BLOCKS + 1)]
+    return []
+
+
+def _compare_samples(check: Check, cell: Cell, name: str, prepared: Prepared, split: str) -> None:
+    file = cell_path(cell) / name
+    try:
+        table = read_table(file, ("id", "patient"))
+        samples = prepared.samples.iloc[prepared.indices(split)]
+        columns = ["id", "patient", *prepared.card.label_columns]
+        found = table[columns].fillna("").astype(str).to_numpy()
+        expected = samples[columns].astype(str).to_numpy()
+    except (UserError, KeyError) as error:
+        check.compare(file, "a table of predictions", str(error).splitlines()[0])
+        return
+    check.compare(f"{file}: rows", len(expected), len(found))
+    if len(expected) == len(found):
+        wrong = int((expected != found).any(axis=1).sum())
+        check.compare(f"{file}: rows of other samples or labels", 0, wrong)
+
+
+def _compare_feature_ids(check: Check, cell: Cell, prepared: Prepared, samples: int) -> None:
+    file = cell_path(cell) / FEATURES_FILE
+    expected = prepared.samples["id"].iloc[prepared.indices("test")[:samples]].tolist()
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            check.compare(f"{file}: ids", expected, stored["ids"].tolist())
+    except (OSError, ValueError, KeyError) as error:
+        check.compare(file, "features", str(error))

@@ -1,0 +1,62 @@
+"""``bench report --compare`` and ``--schema`` as a user sees them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from bench.analysis.differences import DIFFERENCES
+from bench.cli import app
+from bench.commands.report import check_ids, comparison_table, explanation
+from bench.protocol.protocol import read_protocol
+from imssl.errors import UserError
+
+
+def printed(table):
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_a_run_without_results_is_compared_as_holes(prepared_project):
+    result = CliRunner().invoke(app, ["report", "--compare", "moco-barlow", "moco"])
+    assert result.exit_code == 0, result.output
+    # A hole in every row of three tables, and the reason once below each table and data set.
+    rows = [line for line in result.output.splitlines() if "missing" in line and "seed" not in line]
+    assert len(rows) == 2 * (2 * 2 + 4)
+    assert result.output.count("moco-barlow: seed 0 missing; moco: seed 0 missing") == 2 * 3
+    assert "moco-barlow minus moco" in result.output
+    assert not (prepared_project / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"), [(("mocco", "moco"), "no method mocco"), (("moco", "moco"), "itself")]
+)
+def test_wrong_ids_are_refused(project, pair, message):
+    with pytest.raises(UserError, match=message):
+        check_ids(read_protocol(), *pair)
+    result = CliRunner().invoke(app, ["report", "--compare", *pair])
+    assert isinstance(result.exception, UserError)
+
+
+def test_the_table_shows_effect_interval_and_both_p_values():
+    row = dict.fromkeys(DIFFERENCES, np.nan) | {"dataset": "chest", "fraction": 0.01, "metric": "auroc"}
+    row |= {"effect": 0.0314, "low": -0.01, "high": 0.0728, "p": 0.0123, "p_holm": 0.0004, "reason": ""}
+    text = printed(comparison_table(pd.DataFrame([{**row, "distinguishable": True}]), "Fine-tuning", 0.9))
+    for shown in ("Fine-tuning", "90% interval", "1%", "+0.031", "−0.010 to 0.073", "0.012", "<0.001"):
+        assert shown in text
+
+
+def test_one_seed_is_said_to_be_one(project, edited):
+    assert "one seed cannot show" in explanation(read_protocol(), "moco", "random-init")
+    assert "2 seeds" in explanation(edited("seeds: [0]", "seeds: [0, 1]"), "moco", "random-init")
+
+
+def test_the_schema_is_json():
+    result = CliRunner().invoke(app, ["report", "--schema"])
+    assert result.exit_code == 0
+    assert json.loads(result.output)["properties"]["schema_version"]["const"] == 1

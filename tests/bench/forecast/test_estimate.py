@@ -1,0 +1,77 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bench.cells import store
+from bench.cells.cell import Cell, all_cells
+from bench.cells.keys import Keys
+from bench.cells.provenance import provenance
+from bench.forecast.estimate import FIXED, RunEstimate
+from bench.protocol.protocol import Protocol, read_protocol
+
+
+def keep(cell: Cell, protocol: Protocol, seconds: float) -> None:
+    key = Keys(protocol).key(cell)
+    with store.writing(cell, key) as folder:
+        store.keep(folder, cell, key, provenance(datetime.now(UTC), seconds, "CPU", "dvc repro"))
+
+
+def test_before_anything_is_prepared_there_is_an_estimate_of_everything(project: Path):
+    protocol = read_protocol()
+    estimate = RunEstimate(protocol, Keys(protocol))
+    assert estimate.cells == list(all_cells(protocol))
+    assert estimate.total == estimate.seconds_left > 0
+    assert min(estimate.seconds(cell) for cell in estimate.cells) > 0
+
+
+def test_more_work_is_more_time(prepared_project, edited):
+    def seconds(protocol: Protocol, cell: Cell) -> float:
+        return RunEstimate(protocol, Keys(protocol)).seconds(cell)
+
+    protocol = read_protocol()
+    pretrain = Cell("pretrain", "chest", "moco", 0)
+    few, all_labels = (Cell("finetune", "chest", "moco", 0, fraction, "full") for fraction in (0.5, 1.0))
+    assert seconds(protocol, Cell("pretrain", "chest", "random-init", 0)) < seconds(protocol, pretrain)
+    assert seconds(protocol, few) < seconds(protocol, all_labels)
+    longer = edited("epochs: 2\n", "epochs: 20\n")
+    fixed = seconds(longer, Cell("ks", "chest", "moco", 0))
+    assert seconds(longer, pretrain) - fixed == pytest.approx(10 * (seconds(protocol, pretrain) - fixed))
+
+
+def test_measured_cells_give_the_rate_of_their_like_and_of_the_unknown(prepared_project):
+    protocol = read_protocol()
+    nothing = RunEstimate(protocol, Keys(protocol))
+    first, second = Cell("pretrain", "chest", "moco", 0), Cell("pretrain", "fundus", "moco", 0)
+    keep(first, protocol, 1000 * nothing.seconds(first))
+    estimate = RunEstimate(protocol, Keys(protocol))
+    assert estimate.is_done(first)
+    assert not estimate.is_done(second)
+    assert estimate.seconds(first) == pytest.approx(1000 * nothing.seconds(first), abs=1e-3)
+    assert estimate.seconds(second) == pytest.approx(1000 * nothing.seconds(second), rel=1e-3)
+    probe = Cell("probe", "chest", "moco", 0)
+    assert estimate.seconds(probe) == pytest.approx(1000 * nothing.seconds(probe), rel=1e-3)
+    assert estimate.total - estimate.seconds_left == pytest.approx(estimate.seconds(first))
+
+
+def test_a_cell_that_ends_moves_the_estimate(prepared_project):
+    protocol = read_protocol()
+    estimate = RunEstimate(protocol, Keys(protocol))
+    cells = [cell for cell in estimate.cells if cell.stage == "ks"]
+    before = estimate.seconds(cells[1])
+    estimate.done(cells[0], 7.0)
+    assert estimate.seconds(cells[1]) == pytest.approx(7.0) != before  # a stage of equal cells
+    for cell in estimate.cells:
+        estimate.done(cell, 1.0)
+    assert estimate.seconds_left == 0
+    assert estimate.total == len(estimate.cells)
+
+
+def test_a_damaged_record_is_no_measurement(prepared_project):
+    protocol = read_protocol()
+    cell = Cell("ks", "chest", "moco", 0)
+    keep(cell, protocol, 50.0)
+    (store.cell_folder(cell, Keys(protocol).key(cell)) / "cell.json").write_text("{")
+    estimate = RunEstimate(protocol, Keys(protocol))
+    assert not estimate.is_done(cell)
+    assert estimate.seconds(cell) == pytest.approx(FIXED)

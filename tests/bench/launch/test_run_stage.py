@@ -1,0 +1,193 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.cells import store
+from bench.cells.cell import Cell
+from bench.cells.files import read_json
+from bench.cells.records import read_record
+from bench.launch.run_stage import STAGES, run_stage
+from bench.protocol.protocol import read_protocol
+from bench.stages.run_cells import run_cells
+from imssl.errors import Diverged
+
+ORDER = ("pretrain", "finetune", "probe", "reuse", "ks")
+
+
+@pytest.fixture
+def run(prepared_project, capsys):
+    """Run a stage and return its status and what it printed, on both streams."""
+
+    def run_it(*arguments: str) -> tuple[int, str, str]:
+        status = run_stage(list(arguments))
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run_it
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "usage: python -m bench.stage STAGE"),
+        (["nothing"], "usage: python -m bench.stage STAGE"),
+        (["pretrain", "chest"], "pretrain <dataset> <method>"),
+        (["data", "lungs"], "dataset lungs is not in params.yaml; there are: chest, fundus"),
+        (["ks", "chest", "simclr"], "method simclr is not in params.yaml; there are: random-init, moco"),
+        (["probe", "chest", "moco"], "Run: dvc repro"),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(run, arguments, words):
+    status, out, err = run(*arguments)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert words in err
+    assert "Traceback" not in err + out
+
+
+def test_the_longest_cells_are_begun_first(prepared_project, edited, monkeypatch):
+    monkeypatch.setenv("IMSSL_BENCH_WORKERS", "1")
+    edited("seeds: [0]", "seeds: [0, 1]")
+    begun: list[Cell] = []
+
+    def compute(cell, key, folder, on_progress):
+        begun.append(cell)
+        return "none"
+
+    run_cells("finetune", "chest", "moco", read_protocol(), compute)
+    assert len(begun) == 2 * 2 * len(read_protocol().label_fractions)
+    # All labels before few, for both seeds, as whole networks are trained on each of them.
+    full = [cell.fraction for cell in begun if cell.mode == "full"]
+    assert full == sorted(full, reverse=True)
+    assert [cell.mode for cell in begun[:2]] == ["full", "full"]
+
+
+def test_every_stage_has_a_module():
+    folder = Path(store.__file__).parent / "stages"
+    assert {path.stem for path in folder.glob("[!_]*.py")} == set(STAGES)
+
+
+def test_the_stages_compute_once_and_reuse_what_is_finished(run, edited):
+    for stage in ORDER:
+        status, out, err = run(stage, "chest", "moco")
+        assert (status, err) == (0, "")
+        assert "reused" not in out
+        assert f"{stage} chest moco seed 0" in out
+    results = {file: file.read_bytes() for file in Path("results").rglob("*") if file.is_file()}
+    for stage in ORDER:
+        status, out, _ = run(stage, "chest", "moco")
+        assert status == 0
+        assert all("reused" in line for line in out.splitlines())
+    assert {file: file.read_bytes() for file in Path("results").rglob("*") if file.is_file()} == results
+    # DVC deletes a stage's output before it runs it; the store brings the same bytes back.
+    shutil.rmtree("results/chest/moco/finetune")
+    run("finetune", "chest", "moco")
+    assert {file: file.read_bytes() for file in Path("results").rglob("*") if file.is_file()} == results
+    # Another seed is another cell, beside the first.
+    edited("seeds: [0]", "seeds: [1, 0]")
+    _, out, _ = run("pretrain", "chest", "moco")
+    assert sorted(("seed 0" in line, "reused" in line) for line in out.splitlines()) == [
+        (False, False),
+        (True, True),
+    ]
+    # And a seed that is taken away leaves nothing behind.
+    edited("seeds: [1, 0]", "seeds: [1]")
+    run("pretrain", "chest", "moco")
+    assert [path.name for path in Path("results/chest/moco/pretrain").iterdir()] == ["seed-1"]
+
+
+def test_what_the_stages_leave_is_whole_and_consistent(run):
+    for stage in ORDER:
+        assert run(stage, "fundus", "random-init")[0] == 0
+    records = [read_record(file.parent) for file in Path("results").rglob("cell.json")]
+    assert len(records) == 8
+    assert {record.status for record in records} == {"done"}
+    assert len(list(Path(".bench/work").iterdir())) == 0
+    assert not list(Path().rglob("*.partial"))
+    ks = read_json(Path("results/fundus/random-init/ks/seed-0/metrics.json"))
+    assert [row["fraction"] for row in ks] == [0.5]
+    reuse = read_json(Path("results/fundus/random-init/reuse/seed-0/metrics.json"))
+    assert len(reuse) == 2 * 4 * 2
+    half, full = (Path(f"results/fundus/random-init/finetune/seed-0/fraction-{f}-full") for f in ("0.5", "1"))
+    subset, everything = ((folder / "subset.csv").read_text().split() for folder in (half, full))
+    assert set(subset) < set(everything)
+    with np.load(full / "features.npz", allow_pickle=False) as features:
+        assert sorted(features) == sorted(
+            ["ids", *(f"{when}_{i}" for when in ("before", "after") for i in range(1, 5))]
+        )
+
+
+def test_a_diverged_cell_fails_alone_and_takes_what_builds_on_it(run, edited, monkeypatch):
+    edited("seeds: [0]", "seeds: [0, 1]")
+    import bench.stages.pretrain as stage
+
+    real = stage.pretrain
+
+    def diverge_for_seed_0(encoder, build, recipe, *rest):
+        if recipe.seed == 0:
+            raise Diverged("loss is not finite after step 3 of 4")
+        return real(encoder, build, recipe, *rest)
+
+    monkeypatch.setattr(stage, "pretrain", diverge_for_seed_0)
+    status, out, _ = run("pretrain", "chest", "moco")
+    assert status == 0
+    assert "seed 0: FAILED: loss is not finite after step 3 of 4" in out
+    for name in ORDER[1:]:
+        status, out, _ = run(name, "chest", "moco")
+        assert status == 0
+        failed = [line for line in out.splitlines() if "FAILED" in line]
+        assert all("seed 0" in line and "loss is not finite" in line for line in failed)
+        assert len(failed) == (4 if name == "finetune" else 1)
+    record = read_record(Path("results/chest/moco/ks/seed-0"))
+    assert record.status == "failed"
+    assert record.files == {}
+    # A failure is as final as a result: the same cell would fail again.
+    assert "reused" in run("pretrain", "chest", "moco")[1]
+
+
+def test_ctrl_c_keeps_finished_cells(run, edited, monkeypatch):
+    edited("seeds: [0]", "seeds: [0, 1]")
+    monkeypatch.setenv("IMSSL_BENCH_WORKERS", "1")
+    import bench.stages.pretrain as stage
+
+    real = stage.pretrain
+
+    def stop_at_seed_1(encoder, build, recipe, *rest):
+        if recipe.seed == 1:
+            raise KeyboardInterrupt
+        return real(encoder, build, recipe, *rest)
+
+    monkeypatch.setattr(stage, "pretrain", stop_at_seed_1)
+    status, _, err = run("pretrain", "chest", "moco")
+    assert status == 130
+    assert err == "stopped; finished cells are kept, dvc repro continues from them\n"
+    assert list(Path(".bench/work").iterdir()) == []
+
+
+def test_equal_seeds_give_equal_bytes(run):
+    encoders = []
+    for _ in range(2):
+        shutil.rmtree(".bench", ignore_errors=True)
+        torch.manual_seed(len(encoders))  # the global state must not matter
+        assert run("pretrain", "chest", "moco")[0] == 0
+        encoders.append(Path("results/chest/moco/pretrain/seed-0/encoder.safetensors").read_bytes())
+    assert encoders[0] == encoders[1]
+
+
+def test_a_cell_of_other_weights_than_the_protocol_is_refused(run):
+    assert run("pretrain", "chest", "moco")[0] == 0
+    file = Path("results/chest/moco/pretrain/seed-0/encoder.safetensors")
+    file.write_bytes(file.read_bytes()[:1000])
+    status, _, err = run("probe", "chest", "moco")
+    assert status == 2
+    assert "encoder.safetensors is not as it was when the cell was finished" in err
+
+
+def test_the_cell_of_the_store_knows_the_command_that_computes_it(run):
+    run("pretrain", "chest", "random-init")
+    record = read_record(Path("results/chest/random-init/pretrain/seed-0"))
+    assert record.provenance.command == "dvc repro pretrain@chest-random-init"
+    assert Cell(record.stage, record.dataset, record.method, record.seed).folder == "seed-0"

@@ -1,0 +1,44 @@
+"""Small projects with a warm start of their own."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bench
+from tests.bench.launch.warm_start.project import RUN_STAGE, Project
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    (folder / "bench").mkdir()
+    for name in ("__init__.py", "stage.py", "warm_start.py", "warm_server.py"):
+        shutil.copy(Path(bench.__file__).parent / name, folder / "bench" / name)
+    (folder / "bench" / "run_stage.py").write_text(RUN_STAGE)
+    file = folder / "bench" / "warm_server.py"
+    text, count = re.subn(r"HEAVY = \(.*?\n\)", 'HEAVY = ("decimal",)', file.read_text(), flags=re.DOTALL)
+    assert count == 1
+    file.write_text(text)
+    return folder
+
+
+@pytest.fixture
+def project(source: Path, tmp_path: Path) -> Iterator[Project]:
+    shutil.copytree(source, tmp_path / "project")
+    # Addresses of sockets must be short, and pytest's folders are not.
+    temporary = Path(tempfile.mkdtemp(prefix="ib", dir="/tmp"))
+    project = Project(tmp_path / "project", temporary)
+    yield project
+    if list(temporary.glob("*/*.sock")):
+        project.server()
+    for server in project.servers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
+    shutil.rmtree(temporary)

@@ -1,0 +1,77 @@
+"""Whatever stands in params.yaml, reading it gives a protocol or one message; profiles are read back."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.protocol.params_file import read_params
+from bench.protocol.profile import use_profile
+from bench.protocol.protocol import Protocol, read_protocol
+from imssl.errors import UserError
+
+TINY = (Path(__file__).parents[1] / "tiny.yaml").read_text(encoding="utf-8")
+SECTIONS = [line.partition(":")[0] for line in TINY.splitlines() if line[:1].isalpha()]
+# What YAML gives meaning to, so that random text is often nearly YAML.
+YAML_LIKE = st.text(alphabet="ab01.:-?[]{},&*!|>'\"%@#\\ \n\t~<=é\0", max_size=60)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def attempt(read, text: bytes | str):
+    """What comes out; None after a message that names the file."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "params.yaml"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+        try:
+            return read(file)
+        except UserError as error:
+            message = str(error)
+        assert message.startswith(str(file))
+        return None
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60) | YAML_LIKE)
+def test_any_file_is_a_mapping_or_a_message(content):
+    found = attempt(read_params, content)
+    assert found is None or isinstance(found, dict)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(SECTIONS), VALUES)
+def test_any_value_of_any_section_is_a_protocol_or_a_message(section, value):
+    content = json.loads(json.dumps(attempt(read_params, TINY), default=str))
+    content[section] = value
+    found = attempt(read_protocol, json.dumps(content))
+    assert found is None or isinstance(found, Protocol)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, len(TINY) - 1), YAML_LIKE)
+def test_any_edit_of_a_protocol_is_a_protocol_or_a_message(place, passage):
+    found = attempt(read_protocol, TINY[:place] + passage + TINY[place + 8 :])
+    assert found is None or isinstance(found, Protocol)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.text(alphabet=st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20).filter(
+        lambda name: name not in (".", "..") and len(name.encode()) < 200
+    )
+)
+def test_a_profile_gives_back_any_folder_that_it_was_given(name):
+    with TemporaryDirectory() as top, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(top)
+        folder = Path(top) / name
+        folder.mkdir()
+        use_profile("medmnist", folder, force=True)
+        protocol = read_protocol()
+        assert {dataset.path for dataset in protocol.datasets.values()} == {folder.as_posix()}
+        assert list(protocol.datasets) == ["chestmnist", "pathmnist", "retinamnist"]
