@@ -65,11 +65,11 @@ def profile_use(
 @app.command()
 def check() -> None:
     """Check params.yaml: every key, every value, every method's hyper-parameters."""
+    from bench.cells.method_facts import method_facts
     from bench.protocol.protocol import read_protocol
-    from bench.protocol.registry import check_methods
 
     protocol = read_protocol()
-    check_methods(protocol)
+    method_facts(protocol)
     typer.echo(
         f"params.yaml is fine: {len(protocol.datasets)} data sets, {len(protocol.methods)} methods, "
         f"{len(protocol.seeds)} seeds, {len(protocol.label_fractions)} label fractions"

@@ -11,8 +11,6 @@ from imssl.convolution import skip_padding
 from imssl.seeds import initialising
 from imssl.settings.encoder import EncoderSettings
 
-BLOCKS = 4
-
 ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),

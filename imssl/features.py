@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from imssl.augment import normalise, to_float
 from imssl.datasets.prepared import Prepared
-from imssl.encoder import BLOCKS, Encoder
+from imssl.encoder import Encoder
+from imssl.settings.encoder import BLOCKS
 from imssl.training_images import TrainingImages
 
 

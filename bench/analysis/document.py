@@ -193,7 +193,7 @@ def _cells(summary: Summary) -> list[dict[str, Any]]:
                 "method": cell.method,
                 "seed": cell.seed,
                 "fraction": cell.fraction,
-                "mode": cell.mode,
+                "mode": None,
                 "status": state.status,
                 "reason": state.reason,
                 "key": record.key if record else None,

@@ -14,8 +14,8 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from bench.analysis.paper import file_stem
+from bench.cells.method_facts import facts_of
 from bench.protocol.protocol import Protocol, values
-from bench.protocol.registry import load_method
 from imssl.datasets.prepared import Card
 from imssl.errors import UserError
 
@@ -149,7 +149,7 @@ def _at(key: str, content: Any) -> Value:
 def _settings(method: str, protocol: Protocol) -> dict[str, Any]:
     """Hyper-parameters of a method, defaults included; as written where they are not allowed."""
     try:
-        return values(load_method(method, protocol).settings)
+        return facts_of(method, protocol).settings
     except UserError:
         return dict(protocol.methods[method])
 

@@ -1,7 +1,7 @@
 """The files of a run: where they lie, what is in them, and the only code that reads and writes them.
 
     data/<data set>/                              images.npy, samples.csv, card.json (imssl.datasets.prepared)
-    results/<data set>/<method>/<stage>/<cell>/   cell.json and what the stage found
+    results/<data set>/<stage>/<method>/<cell>/   cell.json and what the stage found
     reports/                                      leaderboard.html, results.csv, metrics.json
 
 A cell's folder is written once, under another name, and then renamed.
@@ -9,12 +9,14 @@ A cell's folder is written once, under another name, and then renamed.
 
 import json
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.protocol.cell import Cell
 from imssl.durable import write_text
 from imssl.errors import UserError
 
@@ -27,7 +29,6 @@ STORE = Path(".bench")
 
 CELL_FILE = "cell.json"
 METRICS_FILE = "metrics.json"
-PREDICTIONS_FILE = "predictions.csv"
 VALIDATION_FILE = "validation_predictions.csv"
 HISTORY_FILE = "history.csv"
 SUBSET_FILE = "subset.csv"
@@ -40,9 +41,15 @@ def data_folder(dataset: str) -> Path:
     return DATA / dataset
 
 
-def stage_folder(stage: str, dataset: str, method: str) -> Path:
-    """Output folder of one DVC stage."""
-    return RESULTS / dataset / method / stage
+@cache  # a large run has some fifty cells in each
+def stage_folder(stage: str, dataset: str, method: str = "") -> Path:
+    """Results of a stage on a data set, of all methods or of one."""
+    return RESULTS / dataset / stage / method
+
+
+def cell_path(cell: Cell) -> Path:
+    """Folder of a cell's results."""
+    return stage_folder(cell.stage, cell.dataset, cell.method) / cell.folder
 
 
 def write_json(file: Path, content: dict[str, Any] | list[Any]) -> None:
@@ -100,8 +107,3 @@ def read_features(file: Path, blocks: int) -> dict[str, np.ndarray]:
     if any(array.ndim != 2 or array.dtype.kind != "f" for array in features.values()):
         raise UserError(f"{file} holds something else than features. Restore it with: dvc repro")
     return features
-
-
-def block_predictions_file(block: int) -> str:
-    """Name of the test predictions of one block's probe."""
-    return f"predictions_block_{block}.csv"

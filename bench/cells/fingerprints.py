@@ -10,6 +10,7 @@ import ast
 import contextlib
 import hashlib
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -25,13 +26,19 @@ STAGES = Path(bench.__file__).parent / "stages"
 # The imports of source files by their SHA-256: an edited file has another one, so nothing here is ever stale.
 KNOWN_IMPORTS = STORE / "imports.json"
 
+# An import from the suite at the top level of a file, on one line or in parentheses.
+FROM_THE_SUITE = re.compile(rb"^from bench[. ][^\n(]*(?:\([^)]*\))?[^\n]*\n", re.MULTILINE)
+
 Fingerprint = dict[str, str]
 # Dots before the module, the module, and what is taken from it; an `import x` is (0, "x", []).
 Import = tuple[int, str, list[str]]
 
 
 def stage_fingerprint(stage: str) -> Fingerprint:
-    """SHA-256 of the stage's file and of every module of imssl that it can import, by path."""
+    """SHA-256 of the stage's file and of every module of imssl that it can import, by path.
+
+    Of the stage's file, what it imports from the suite does not count: a module that moves changes no number.
+    """
     return _fingerprint(STAGES / f"{stage}.py")
 
 
@@ -89,8 +96,14 @@ def _imported_files(file: Path) -> tuple[Path, ...]:
 @cache
 def _sources() -> dict[Path, tuple[bytes, str]]:
     """Content and SHA-256 of every file that a fingerprint can hold."""
-    contents = {file: file.read_bytes() for folder in (IMSSL, STAGES) for file in folder.rglob("*.py")}
+    contents = {file: file.read_bytes() for file in IMSSL.rglob("*.py")}
+    contents |= {file: _without_the_suite(file.read_bytes()) for file in STAGES.rglob("*.py")}
     return {file: (content, hashlib.sha256(content).hexdigest()) for file, content in contents.items()}
+
+
+def _without_the_suite(content: bytes) -> bytes:
+    """A source file without the lines at its top level that import from bench."""
+    return FROM_THE_SUITE.sub(b"", content)
 
 
 @cache

@@ -1,15 +1,21 @@
-"""The keys of a protocol's cells: a hash of everything that decides their numbers."""
+"""The keys of a protocol's cells: equal keys mean equal numbers.
+
+A cell's key is a hash of everything that decides its numbers: code, parameters, seed, the data set's
+content, and the keys of the cells it builds on. So a finished cell is found again after a kill, a longer list
+of seeds, or a change that does not concern it.
+"""
 
 import hashlib
 import json
 from typing import Any
 
-from bench.cells.cell import Cell, Mode, Stage, cells_of
 from bench.cells.files import data_folder
 from bench.cells.fingerprints import digest, method_fingerprint, stage_fingerprint
+from bench.cells.method_facts import method_facts
 from bench.cells.records import SCHEMA_VERSION
-from bench.protocol.protocol import Protocol, values
-from bench.protocol.registry import load_method
+from bench.protocol.cell import Cell, built_on
+from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import STAGES, Stage
 from imssl.datasets.prepared import read_card
 
 
@@ -19,7 +25,7 @@ class Keys:
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
         self._keys: dict[Cell, str] = {}
-        self._settings: dict[tuple[Stage, str, Mode | None], dict[str, Any]] = {}
+        self._settings: dict[tuple[Stage, str], dict[str, Any]] = {}
         self._method_contents: dict[str, dict[str, Any]] = {}
         self._data_contents: dict[str, dict[str, Any]] = {}
 
@@ -42,50 +48,29 @@ class Keys:
 
     def _settings_of(self, cell: Cell) -> dict[str, Any]:
         """Code and parameters, which all methods and seeds share."""
-        key = (cell.stage, cell.dataset, cell.mode)
-        if key not in self._settings:
-            code = digest(stage_fingerprint(cell.stage))
-            self._settings[key] = self._parameters(cell) | {"code": code}
-        return self._settings[key]
-
-    def _parameters(self, cell: Cell) -> dict[str, Any]:
-        protocol = self.protocol
-        if cell.stage == "pretrain":
-            return {
-                "encoder": values(protocol.encoder),
-                "pretrain": values(protocol.pretrain),
-                "augmentation": values(protocol.views_of(cell.dataset, protocol.augmentation)),
-                "hardware": values(protocol.hardware),
-            }
-        if cell.stage == "finetune" and cell.mode == "frozen":
-            return {"linear": values(protocol.linear)}
-        if cell.stage == "finetune":
-            return {
-                "finetune": values(protocol.finetune),
-                "augmentation": values(protocol.views_of(cell.dataset, protocol.finetune_augmentation)),
-                "stored_features": protocol.reuse.samples,
-            }
-        if cell.stage == "probe":
-            return {"probe": values(protocol.probe)}
-        return {"reuse": values(protocol.reuse)} if cell.stage == "reuse" else {}
+        place = (cell.stage, cell.dataset)
+        if place not in self._settings:
+            settings = STAGES[cell.stage].settings(self.protocol, cell.dataset)
+            self._settings[place] = settings | {"code": digest(stage_fingerprint(cell.stage))}
+        return self._settings[place]
 
     def _inputs(self, cell: Cell) -> dict[str, Any]:
-        """What the cell reads: the data set and the method, or the cells before it."""
-        if cell.stage == "pretrain":
-            return {"data": self._data(cell.dataset), "method": self._method(cell.method)}
-        if cell.stage in ("finetune", "probe"):
-            return {"pretrained": self._upstream("pretrain", cell)}
-        return {"finetuned": self._upstream("finetune", cell)}
-
-    def _upstream(self, stage: Stage, cell: Cell) -> list[str]:
-        upstream = cells_of(stage, cell.dataset, cell.method, self.protocol)
-        return [self.key(other) for other in upstream if other.seed == cell.seed and other.mode != "frozen"]
+        """What the cell reads: the cells before it, or the data set and the method."""
+        earlier = built_on(cell, self.protocol)
+        if earlier:
+            return {"builds_on": [self.key(other) for other in earlier]}
+        # Two rows of one file with equal settings are two rows: neither takes the other's cells.
+        return {"data": self._data(cell.dataset), "method_content": self._method(cell.method)}
 
     def _method(self, method: str) -> dict[str, Any]:
         if method not in self._method_contents:
-            self._method_contents[method] = {
-                "settings": values(load_method(method, self.protocol).settings),
-                "code": digest(method_fingerprint(method, self.protocol)),
+            facts = method_facts(self.protocol)
+            self._method_contents = {
+                name: {
+                    "settings": facts[name].settings,
+                    "code": digest(method_fingerprint(name, self.protocol)),
+                }
+                for name in self.protocol.methods
             }
         return self._method_contents[method]
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from bench.cells.files import read_table
-from imssl.datasets.prepared import Card
+from bench.cells.files import SUBSET_FILE, VALIDATION_FILE, read_table, write_table
+from bench.protocol.stage_specs import PREDICTIONS_FILE, STAGES
+from imssl.datasets.prepared import Card, Prepared
 from imssl.errors import UserError
 
 PROBABILITY = "probability_"
@@ -24,6 +25,33 @@ def predictions_table(samples: pd.DataFrame, card: Card, probabilities: np.ndarr
     table = samples[["id", "patient", *card.label_columns]].reset_index(drop=True)
     columns = pd.DataFrame(probabilities, columns=[PROBABILITY + name for name in card.classes])
     return pd.concat([table, columns], axis=1)
+
+
+def write_predictions(folder: Path, prepared: Prepared, validation: np.ndarray, test: np.ndarray) -> None:
+    """Write a model's predictions on all validation and all test images.
+
+    Args:
+        folder: of the cell.
+        prepared: data set.
+        validation: (N_val, C) probabilities, in the data set's order.
+        test: (N_test, C), likewise.
+    """
+    for file, split, probabilities in (
+        (VALIDATION_FILE, "val", validation),
+        (PREDICTIONS_FILE, "test", test),
+    ):
+        samples = prepared.samples.iloc[prepared.indices(split)]
+        write_table(folder / file, predictions_table(samples, prepared.card, probabilities))
+
+
+def block_predictions_file(block: int) -> str:
+    """Name of the test predictions of one block's probe."""
+    return (STAGES["probe"].predictions or {})[block]
+
+
+def write_subset(folder: Path, prepared: Prepared, rows: np.ndarray) -> None:
+    """Write which training images gave their labels: (n,) rows of samples.csv, by id."""
+    write_table(folder / SUBSET_FILE, prepared.samples.iloc[rows][["id"]])
 
 
 class Predictions(BaseModel):

@@ -2,16 +2,24 @@
 
 import hashlib
 import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from bench.cells.files import CELL_FILE
 from imssl.durable import write_text
 from imssl.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# The libraries whose version can move a number.
+PACKAGES = ("imssl-bench", "numpy", "pandas", "pillow", "scikit-learn", "scipy", "torch", "torchvision")
 
 
 class Provenance(BaseModel):
@@ -50,8 +58,7 @@ class CellRecord(BaseModel):
         dataset: id.
         method: id.
         seed: of the run.
-        fraction: share of the labels, for fine-tuning only.
-        mode: ``full`` or ``frozen``, for fine-tuning only.
+        fraction: share of the labels; None in stages without one cell per share.
         status: ``done``, or ``failed`` for a documented failure such as a diverged loss.
         reason: why it failed.
         files: SHA-256 by name.
@@ -61,14 +68,13 @@ class CellRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     key: str
     stage: str
     dataset: str
     method: str
     seed: int
     fraction: float | None
-    mode: str | None
     status: Literal["done", "failed"]
     reason: str | None
     files: dict[str, str]
@@ -79,6 +85,10 @@ class CellRecord(BaseModel):
         """SHA-256 of what the record says."""
         content = self.model_dump(mode="json", exclude={"checksum"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class Outdated(UserError):
+    """A record of an earlier version of the suite: no fault, but no result of this version either."""
 
 
 def write_record(folder: Path, record: CellRecord) -> CellRecord:
@@ -92,14 +102,18 @@ def read_record(folder: Path) -> CellRecord | None:
     """cell.json of a folder; None where there is none.
 
     Raises:
+        Outdated: it is what an earlier version wrote.
         UserError: it is not what this version writes, or not what it was sealed as.
     """
     file = folder / CELL_FILE
     if not file.is_file():
         return None
     try:
-        record = CellRecord.model_validate_json(file.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("schema_version") in range(1, SCHEMA_VERSION):
+            raise Outdated(f"{file} was written by an earlier version of the suite. Run: dvc repro")
+        record = CellRecord.model_validate(content)
+    except ValueError as error:  # not JSON, not UTF-8, or other fields
         raise UserError(
             f"{file} is not a cell record of schema {SCHEMA_VERSION}: {error}\n"
             f"Delete {folder} and run: dvc repro"
@@ -110,3 +124,40 @@ def read_record(folder: Path) -> CellRecord | None:
             f"Delete {folder} and run: dvc repro"
         )
     return record
+
+
+def provenance(started: datetime, seconds: float, device: str, command: str) -> Provenance:
+    """Provenance of a cell that has just been computed."""
+    commit = _git("rev-parse", "HEAD")
+    # The code is what a commit must vouch for; parameters and data are in the cell's key.
+    changes = _git("status", "--porcelain", "--", "imssl", "bench")
+    return Provenance(
+        started=started.astimezone(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+        commit=commit or None,
+        clean=None if commit is None else changes == "",
+        device=device,
+        python=platform.python_version(),
+        packages=package_versions(),
+        command=command,
+    )
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the libraries that can move a number, by name."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed as a package"
+    return versions
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,14 +1,47 @@
-"""The metrics of a set of predictions as they are stored."""
+"""What a cell's metrics.json holds: a list of numbers, each with its name and what it is about.
 
-from dataclasses import asdict
+Every stage writes the same form, so whatever reads results needs to know no stage.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from imssl.datasets.prepared import Card
-from imssl.metrics import scores
+
+# {"metric": name, "value": number or None}, and "class", "block" or "fraction" where the number is about one.
+MetricRow = dict[str, Any]
+
+SCORE_NAMES = ("macro_auroc", "macro_f1", "accuracy", "balanced_accuracy", "qwk")
 
 
-def scores_of(card: Card, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """Every metric by name, None where undefined, and which classes have no AUROC."""
-    return asdict(scores(card.task, labels, probabilities, card.classes))
+def score_rows(card: Card, labels: np.ndarray, probabilities: np.ndarray) -> list[MetricRow]:
+    """Every metric of a set of predictions; None where it is undefined.
+
+    Args:
+        card: of the data set.
+        labels: (N, C) of 0 and 1 for multilabel, (N,) class indices otherwise.
+        probabilities: (N, C).
+    """
+    # Imported here: stages that judge no predictions must not depend on the metrics.
+    from imssl.metrics import scores
+
+    found = scores(card.task, labels, probabilities, card.classes)
+    rows: list[MetricRow] = []
+    for name in SCORE_NAMES:
+        # A binary task has one AUROC, so its macro AUROC goes by the plain name.
+        shown = "auroc" if card.task == "binary" and name == "macro_auroc" else name
+        if name != "qwk" or card.task == "ordinal":
+            rows.append({"metric": shown, "value": getattr(found, name)})
+    for label, auroc in found.auroc_per_class.items():
+        rows.append({"metric": "auroc", "class": label, "value": auroc})
+    return rows
+
+
+def number_rows(numbers: Mapping[str, float | bool | None]) -> list[MetricRow]:
+    """Numbers by name, in alphabetical order."""
+    return [
+        {"metric": name, "value": None if value is None else float(value)}
+        for name, value in sorted(numbers.items())
+    ]

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bench.cells.cell import Cell
-from bench.cells.files import CELL_FILE, STORE
+from bench.cells.files import CELL_FILE, STORE, cell_path
 from bench.cells.records import CellRecord, Provenance, read_record, write_record
+from bench.protocol.cell import Cell
 from imssl.durable import sync, sync_tree
 from imssl.errors import UserError
 
@@ -73,7 +73,6 @@ def keep(
         method=cell.method,
         seed=cell.seed,
         fraction=cell.fraction,
-        mode=cell.mode,
         status="done" if failure is None else "failed",
         reason=failure,
         files=file_checksums(folder),
@@ -139,8 +138,9 @@ def _remove_unless_claimed(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def copy_out(cell: Cell, key: str, target: Path) -> None:
+def copy_out(cell: Cell, key: str) -> None:
     """Copy a finished cell into its stage's output; never a link, so that an edit there stays there."""
+    target = cell_path(cell)
     partial = target.with_name(target.name + ".partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(cell_folder(cell, key), partial)

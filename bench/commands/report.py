@@ -10,16 +10,10 @@ from bench.analysis.differences import paired_differences
 from bench.analysis.document import ResultsDocument
 from bench.commands.console import console
 from bench.protocol.protocol import Protocol, read_protocol
-from bench.report.layout import METRIC_NAMES, number, percent, span
+from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, number, percent, span
 from bench.summary.draws import draw_comparisons
 from bench.summary.read import read_results
 from imssl.errors import UserError
-
-EVALUATION_TITLES = {
-    "finetune": "Fine-tuning of all weights",
-    "frozen": "Linear classifier on the frozen encoder",
-    "probe": "Linear probes by block",
-}
 
 
 def print_comparison(method: str, baseline: str) -> None:
@@ -34,7 +28,7 @@ def print_comparison(method: str, baseline: str) -> None:
     differences = paired_differences(columns, [method], baseline, protocol.report.level)
     out = console()
     for evaluation, rows in differences.groupby("evaluation", sort=False):
-        out.print(comparison_table(rows, EVALUATION_TITLES[str(evaluation)], protocol.report.level))
+        out.print(comparison_table(rows, EVALUATION_NAMES[str(evaluation)], protocol.report.level))
     out.print(explanation(protocol, method, baseline))
 
 

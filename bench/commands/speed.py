@@ -97,11 +97,11 @@ def plan(
     protocol = read_protocol()
     keys = Keys(protocol)
     costs = None
-    if RunEstimate(protocol, keys).seconds_left:
+    if RunEstimate(keys).seconds_left:
         with Console(stderr=True).status(f"measuring this machine for about {seconds:.0f} s"):
             costs = calibrate(protocol, seconds)
     workers = at_once_here(protocol, os.cpu_count() or 1)
-    planned = plan_of(protocol, RunEstimate(protocol, keys, costs), workers)
+    planned = plan_of(protocol, RunEstimate(keys, costs=costs), workers)
     if as_json:
         typer.echo(json.dumps(asdict(planned) | {"workers": workers}, indent=1))
         return

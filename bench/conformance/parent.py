@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import bench
-from bench.cells.provenance import package_versions
+from bench.cells.records import package_versions
 from bench.conformance.check import CheckReport, RuleOutcome
 from bench.conformance.child import Request
 from bench.conformance.source import MethodSource

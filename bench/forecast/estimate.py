@@ -1,17 +1,17 @@
 """How long the cells of a run take: measured where a like cell has been finished, otherwise estimated."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from bench.cells.cell import Cell, all_cells
 from bench.cells.files import data_folder
 from bench.cells.keys import Keys
+from bench.cells.method_facts import method_facts
 from bench.cells.records import read_record
 from bench.cells.store import cell_folder
+from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import Protocol
-from bench.protocol.registry import load_method
+from bench.protocol.stage_specs import STAGES, Stage, Workload
 from imssl.datasets.prepared import read_card
 from imssl.errors import UserError
 
@@ -62,37 +62,38 @@ def guessed_costs(protocol: Protocol) -> Costs:
 
 
 class RunEstimate:
-    """Done and missing cells of a protocol, and the seconds they take.
+    """Done and missing cells, and the seconds they take.
 
     Args:
-        protocol: whose cells.
-        keys: of its cells.
+        keys: of the protocol's cells.
+        cells: which are looked at; all of the protocol where they are not given.
         costs: what a cell is made of; guessed where they are not given.
-
-    Attributes:
-        total: seconds of all cells, done or not.
-        seconds_left: of the cells that are missing.
+        rate: how much longer than expected other cells took, for those whose like has not been measured.
     """
 
-    def __init__(self, protocol: Protocol, keys: Keys, costs: Costs | None = None) -> None:
-        self.protocol = protocol
+    def __init__(
+        self, keys: Keys, cells: Sequence[Cell] | None = None, costs: Costs | None = None, rate: float = 1.0
+    ) -> None:
+        self.protocol = protocol = keys.protocol
         self.costs = costs or guessed_costs(protocol)
-        self.cells = list(all_cells(protocol))
-        self._images = {dataset: image_counts(dataset, protocol) for dataset in protocol.datasets}
-        self._pretrains = {
-            method: load_method(method, protocol).method.pretrains for method in protocol.methods
-        }
+        self.cells = list(all_cells(protocol) if cells is None else cells)
+        datasets = {cell.dataset for cell in self.cells}
+        self._images = {dataset: image_counts(dataset, protocol) for dataset in datasets}
+        self._facts = method_facts(protocol)
         self._expected = {cell: self._work(cell) for cell in self.cells}
+        self._rate = rate
+        self._rates: dict[Stage, float] = {}
         self._measured: dict[Cell, float] = {}
         for cell in self.cells:
-            measured = _measured_seconds(cell, keys)
-            if measured is not None:
-                self._measured[cell] = measured
+            seconds = _measured_seconds(cell, keys)
+            if seconds is not None:
+                self._measured[cell] = seconds
+        self._compare()
 
     @property
     def total(self) -> float:
-        """Seconds of all cells."""
-        return sum(self.seconds(cell) for cell in self.cells)
+        """Seconds of all cells, done or not."""
+        return sum(map(self.seconds, self.cells))
 
     @property
     def seconds_left(self) -> float:
@@ -107,77 +108,50 @@ class RunEstimate:
         """Seconds the cell took, or is expected to take: its costs, corrected by what its like took."""
         if cell in self._measured:
             return self._measured[cell]
-        return self._expected[cell] * self._rates.get((cell.stage, cell.mode), self._overall_rate)
+        return self._expected[cell] * self._rates.get(cell.stage, self._rate)
+
+    def expected_seconds(self, cell: Cell) -> float:
+        """Seconds of a cell by its costs alone."""
+        return self._expected[cell]
 
     def done(self, cell: Cell, seconds: float) -> None:
         """A cell has been finished in this many seconds."""
         self._measured[cell] = seconds
-        self.__dict__.pop("_rates", None)
-        self.__dict__.pop("_overall_rate", None)
+        self._compare()
 
-    @cached_property
-    def _rates(self) -> dict[tuple[str, str | None], float]:
-        """How much longer than expected the measured cells of each kind took."""
-        took: dict[tuple[str, str | None], float] = {}
-        expected: dict[tuple[str, str | None], float] = {}
-        for cell, measured in self._measured.items():
-            kind = (cell.stage, cell.mode)
-            took[kind] = took.get(kind, 0.0) + measured
-            expected[kind] = expected.get(kind, 0.0) + self._expected[cell]
-        return {kind: took[kind] / expected[kind] for kind in took}
+    def workload(self, cell: Cell) -> Workload:
+        """What a cell has before it."""
+        images = self._images[cell.dataset]
+        return Workload(
+            protocol=self.protocol,
+            images=images,
+            labelled=max(1, round((cell.fraction or 1.0) * images["train"])),
+            pretrains=self._facts[cell.method].pretrains,
+        )
 
-    @cached_property
-    def _overall_rate(self) -> float:
-        expected = sum(self._expected[cell] for cell in self._measured)
-        return sum(self._measured.values()) / expected if expected else 1.0
+    def _compare(self) -> None:
+        """How much longer than expected the measured cells of each stage took, and all of them."""
+        took: dict[Stage, float] = {}
+        expected: dict[Stage, float] = {}
+        for cell, seconds in self._measured.items():
+            took[cell.stage] = took.get(cell.stage, 0.0) + seconds
+            expected[cell.stage] = expected.get(cell.stage, 0.0) + self._expected[cell]
+        self._rates = {stage: took[stage] / expected[stage] for stage in took}
+        if took:
+            self._rate = sum(took.values()) / sum(expected.values())
 
     def _work(self, cell: Cell) -> float:
-        """Seconds of a cell by its costs alone."""
-        return self.costs.fixed + {
-            "pretrain": self._pretraining,
-            "finetune": self._finetuning if cell.mode == "full" else self._frozen,
-            "probe": self._probing,
-            "reuse": self._reusing,
-        }.get(cell.stage, lambda _: 0.0)(cell)
-
-    def _pretraining(self, cell: Cell) -> float:
-        # Imported here: a stage that trains nothing must not load what trains.
-        from imssl.monitor import LARGEST_BANK, MOST_QUERIES
-
-        images, settings = self._images[cell.dataset], self.protocol.pretrain
-        watched = min(images["train"], LARGEST_BANK) + min(images["val"], MOST_QUERIES)
-        monitor = self.costs.forward[cell.dataset] * watched
-        if not self._pretrains[cell.method]:
-            return monitor
-        batches = max(1, images["train"] // settings.batch_size)
-        trained = settings.epochs * batches * settings.batch_size
-        step = self.costs.pretrain[cell.dataset, cell.method]
-        return trained * step + -(-settings.epochs // settings.monitor_every) * monitor
-
-    def _finetuning(self, cell: Cell) -> float:
-        images, settings = self._images[cell.dataset], self.protocol.finetune
-        labelled = self._labelled(cell)
-        per_epoch = -(-labelled // settings.batch_size)
-        steps = max(settings.epochs * per_epoch, settings.min_steps)
-        step = self.costs.train_step[cell.dataset] + labelled / per_epoch * self.costs.train[cell.dataset]
-        predicted = (settings.evaluations + 1) * images["val"] + images["test"]
-        compared = 2 * min(self.protocol.reuse.samples, images["test"])
-        return steps * step + (predicted + compared) * self.costs.forward[cell.dataset]
-
-    def _frozen(self, cell: Cell) -> float:
-        extraction = sum(self._images[cell.dataset].values()) * self.costs.forward[cell.dataset]
-        return extraction + self._labelled(cell) * self.costs.fit_last[cell.dataset]
-
-    def _probing(self, cell: Cell) -> float:
-        images = self._images[cell.dataset]
-        fit = images["train"] * self.costs.fit_all[cell.dataset]
-        return sum(images.values()) * self.costs.forward[cell.dataset] + fit
-
-    def _reusing(self, cell: Cell) -> float:
-        return len(self.protocol.label_fractions) * self.costs.compare[cell.dataset]
-
-    def _labelled(self, cell: Cell) -> int:
-        return max(1, round((cell.fraction or 1.0) * self._images[cell.dataset]["train"]))
+        work, costs = STAGES[cell.stage].work(self.workload(cell)), self.costs
+        return (
+            costs.fixed
+            + work.pretraining_images * costs.pretrain[cell.dataset, cell.method]
+            + work.finetuning_steps * costs.train_step[cell.dataset]
+            + work.finetuning_images * costs.train[cell.dataset]
+            + work.encoded_images * costs.forward[cell.dataset]
+            + work.last_block_fits * costs.fit_last[cell.dataset]
+            + work.all_block_fits * costs.fit_all[cell.dataset]
+            + work.comparisons * costs.compare[cell.dataset]
+        )
 
 
 def image_counts(dataset: str, protocol: Protocol) -> dict[str, int]:

@@ -4,13 +4,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cells.cell import CELL_STAGES, Cell, cells_of
 from bench.cells.fingerprints import IMSSL, method_fingerprint
 from bench.cells.keys import Keys
 from bench.forecast.estimate import RunEstimate
 from bench.forecast.plan import at_once_here, longest_worker, overhead_of
+from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
 from bench.protocol.registry import method_file
+from bench.protocol.stage_specs import CELL_STAGES
 
 REFERENCE_FILE = "moco.py"
 
@@ -69,7 +70,7 @@ def method_plan(name: str, protocol: Protocol, speed_ratio: float | None) -> Met
         protocol: with the method in it.
         speed_ratio: seconds of its training step over those of ``moco``; None where not measured.
     """
-    estimate = RunEstimate(protocol, Keys(protocol))
+    estimate = RunEstimate(Keys(protocol))
     own = [cell for cell in estimate.cells if cell.method == name]
     missing = [cell for cell in own if not estimate.is_done(cell)]
     at_once = at_once_here(protocol, max(2, len(protocol.seeds)))
@@ -105,7 +106,7 @@ def done_and_all(name: str, estimate: RunEstimate) -> tuple[int, int]:
 
 def finished_cells_of(file: Path, protocol: Protocol) -> Counter[str]:
     """Finished cells, by method, whose numbers depend on a method file; a new content makes them stale."""
-    estimate = RunEstimate(protocol, Keys(protocol))
+    estimate = RunEstimate(Keys(protocol))
     name = file.relative_to(IMSSL.parent).as_posix()
     users = [method for method in protocol.methods if name in method_fingerprint(method, protocol)]
     return Counter(cell.method for cell in estimate.cells if cell.method in users and estimate.is_done(cell))

@@ -10,11 +10,12 @@ from statistics import median
 import torch
 from ruamel.yaml import YAML
 
-from bench.cells.cell import CELL_STAGES, Cell, cells_of
 from bench.cells.files import data_folder
 from bench.forecast.estimate import RunEstimate, image_counts
 from bench.machine.workers import cells_at_once
+from bench.protocol.cell import dvc_stages
 from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import CELL_STAGES, STAGES, Work
 from imssl.datasets.prepared import CARD_FILE
 from imssl.device import select_device
 from imssl.encoder import Encoder
@@ -26,8 +27,9 @@ START_SECONDS, DVC_SECONDS, DVC_SECONDS_PER_STAGE = 0.25, 0.08, 0.002
 ONCE_SECONDS = 12.0
 # What a lock file of so many stages takes to be read and written on that machine.
 LOCK_STAGES, LOCK_SECONDS = 8, 0.031
-# Bytes of a sample's row in a results file; copies of a file: store, results, DVC's cache.
-ROW_BYTES, COPIES = 60, 3
+# Bytes of a sample's row in a results file, of the small files of a cell; copies of a file: in the store, in
+# results, in DVC's cache.
+ROW_BYTES, RECORD_BYTES, COPIES = 60, 2**13, 3
 
 
 @dataclass(frozen=True)
@@ -74,19 +76,17 @@ def plan(protocol: Protocol, estimate: RunEstimate, workers: int) -> Plan:
         estimate: of their seconds.
         workers: cells that run side by side.
     """
-    stages, computing, running = [], 0.0, 0
+    stages = []
+    together: dict[str, list[float]] = {}
     for stage in CELL_STAGES:
         cells = [cell for cell in estimate.cells if cell.stage == stage]
         missing = [cell for cell in cells if not estimate.is_done(cell)]
-        seconds = sum(map(estimate.seconds, missing))
-        stages.append(StagePlan(stage, len(cells), len(missing), seconds))
-        for dataset in protocol.datasets:
-            for method in protocol.methods:
-                left = [c for c in cells_of(stage, dataset, method, protocol) if not estimate.is_done(c)]
-                running += bool(left)
-                computing += longest_worker([estimate.seconds(cell) for cell in left], workers)
+        stages.append(StagePlan(stage, len(cells), len(missing), sum(map(estimate.seconds, missing))))
+        for cell in missing:
+            together.setdefault(cell.dvc_stage, []).append(estimate.seconds(cell))
+    computing = sum(longest_worker(seconds, workers) for seconds in together.values())
     unprepared = [d for d in protocol.datasets if not (data_folder(d) / CARD_FILE).is_file()]
-    overhead = overhead_of(running + len(unprepared), protocol)
+    overhead = overhead_of(len(together) + len(unprepared), protocol)
     return Plan(stages, unprepared, computing + overhead, overhead, _bytes(protocol, estimate, unprepared))
 
 
@@ -99,8 +99,7 @@ def overhead_of(running: int, protocol: Protocol) -> float:
     """
     if running == 0:
         return 0.0
-    in_file = len(CELL_STAGES) * len(protocol.datasets) * len(protocol.methods) + len(protocol.datasets) + 2
-    each = START_SECONDS + DVC_SECONDS + DVC_SECONDS_PER_STAGE * in_file
+    each = START_SECONDS + DVC_SECONDS + DVC_SECONDS_PER_STAGE * len(dvc_stages(protocol))
     return slowness() * (ONCE_SECONDS + running * each)
 
 
@@ -152,19 +151,20 @@ def _bytes(protocol: Protocol, estimate: RunEstimate, unprepared: Sequence[str])
         encoder = Encoder(protocol.encoder, 3)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in encoder.state_dict().values())
     features = 2 * 4 * sum(encoder.block_widths)
-    missing = [cell for cell in estimate.cells if not estimate.is_done(cell)]
-    # A prepared set lies in data/ and in DVC's cache.
-    return 2 * pixels + COPIES * sum(
-        _cell_bytes(cell, images[cell.dataset], weights, features * protocol.reuse.samples)
-        for cell in missing
+    cells = sum(
+        _cell_bytes(STAGES[cell.stage].work(estimate.workload(cell)), weights, features)
+        for cell in estimate.cells
+        if not estimate.is_done(cell)
     )
+    # A prepared set lies in data/ and in DVC's cache.
+    return 2 * pixels + COPIES * cells
 
 
-def _cell_bytes(cell: Cell, images: dict[str, int], weights: int, features: int) -> int:
-    """Bytes of one cell's files."""
-    rows = ROW_BYTES * (images["val"] + images["test"])
-    if cell.stage == "pretrain":
-        return weights
-    if cell.stage == "finetune":
-        return rows + (features if cell.mode == "full" else 0)
-    return 4 * ROW_BYTES * images["test"] if cell.stage == "probe" else 2**13
+def _cell_bytes(work: Work, encoder: int, features: int) -> int:
+    """Bytes of a cell's files, from those of an encoder and of the features of one image."""
+    return (
+        RECORD_BYTES
+        + work.encoders * encoder
+        + work.prediction_rows * ROW_BYTES
+        + work.feature_rows * features
+    )

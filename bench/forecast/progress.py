@@ -2,16 +2,15 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bench.cells.cell import Cell
 from bench.forecast.estimate import RunEstimate
-
-OnProgress = Callable[[int, int], None]
+from bench.forecast.outlook import Outlook
+from bench.protocol.cell import Cell
 
 
 class RunProgress:
@@ -21,16 +20,16 @@ class RunProgress:
     means half the time. Without a terminal it prints one line per finished cell instead.
 
     Args:
-        estimate: of the run's cells.
-        cells: of the running stage.
-        title: of the running stage.
+        estimate: of the running stage's cells.
+        outlook: on the other stages.
+        stage: that is running, as DVC calls it.
     """
 
-    def __init__(self, estimate: RunEstimate, cells: list[Cell], title: str) -> None:
-        self.estimate = estimate
+    def __init__(self, estimate: RunEstimate, outlook: Outlook, stage: str) -> None:
+        self.estimate, self.outlook, self.stage = estimate, outlook, stage
+        cells = estimate.cells
         self.stage_left = {cell: estimate.seconds(cell) for cell in cells if not estimate.is_done(cell)}
         self.stage_total = sum(self.stage_left.values()) or 1.0
-        self.title = title
         self.since: dict[Cell, float] = {}
         self.shares: dict[Cell, float] = {}
         self.started = self.drawn = time.monotonic()
@@ -53,8 +52,8 @@ class RunProgress:
             TextColumn("{task.fields[left]}"),
         )
         with Progress(*columns, console=self.console, refresh_per_second=5) as self.bars:
-            self.run_bar = self.bars.add_task("whole run", total=self.estimate.total, left="")
-            self.stage_bar = self.bars.add_task(self.title, total=self.stage_total, left="")
+            self.run_bar = self.bars.add_task("whole run", total=self._run_total, left="")
+            self.stage_bar = self.bars.add_task(self.stage, total=self.stage_total, left="")
             self._update()
             yield self
         self.bars = None
@@ -87,30 +86,40 @@ class RunProgress:
             left = (self.drawn - self.started) / done * (total - done)
             self.bars.update(self.stage_bar, total=total, completed=done, left=_left(left))
 
+    def stage_ended(self) -> None:
+        """All cells of the stage are finished: the stages that follow read what they took."""
+        self.outlook.took[self.stage] = self.estimate.total
+        self.outlook.write()
+
+    @property
+    def _run_total(self) -> float:
+        others = self.outlook.seconds_done(besides=self.stage) + self.outlook.seconds_left(besides=self.stage)
+        return self.estimate.total + others
+
     def _update(self) -> None:
         if self.bars is None:
             return
         at_once = max(1, len(self.shares))
         left = sum(s * (1 - self.shares.get(cell, 0.0)) for cell, s in self.stage_left.items())
-        run_left = self.estimate.seconds_left - sum(map(self.estimate.seconds, self.stage_left)) + left
+        run_left = left + self.outlook.seconds_left(besides=self.stage)
         self.stage_total = max(self.stage_total, left)
         running = list(self.shares)
-        title = running[0].title if len(running) == 1 else f"{self.title}, {len(running)} cells at once"
+        title = running[0].title if len(running) == 1 else f"{self.stage}, {len(running)} cells at once"
         self.bars.update(
             self.stage_bar,
-            description=title if running else self.title,
+            description=title if running else self.stage,
             total=self.stage_total,
             completed=self.stage_total - left,
             left=_left(left / at_once),
         )
-        total = max(self.estimate.total, run_left)
+        total = max(self._run_total, run_left)
         self.bars.update(
             self.run_bar, total=total, completed=total - run_left, left=_left(run_left / at_once)
         )
 
     def _line(self, cell: Cell, what: str) -> None:
-        left = self.estimate.seconds_left
-        share = 1 - left / self.estimate.total if self.estimate.total else 1.0
+        left = self.estimate.seconds_left + self.outlook.seconds_left(besides=self.stage)
+        share = 1 - left / self._run_total if self._run_total else 1.0
         line = f"{cell.title}: {what}  [run {share:.0%}, {_left(left)}]"
         if self.bars is not None:
             self.bars.console.print(line, style="dim")

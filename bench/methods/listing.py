@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.cells.keys import Keys
+from bench.cells.method_facts import facts_of
 from bench.forecast.estimate import RunEstimate
 from bench.forecast.of_method import done_and_all
 from bench.methods.checked import check_state
-from bench.protocol.protocol import Protocol, values
-from bench.protocol.registry import BUILT_IN, EXAMPLES, load_method
+from bench.protocol.protocol import Protocol
+from bench.protocol.registry import BUILT_IN, EXAMPLES, method_file
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,21 @@ def listed_methods(protocol: Protocol) -> list[ListedMethod]:
     Raises:
         UserError: a method's file or hyper-parameters are not right.
     """
-    estimate = RunEstimate(protocol, Keys(protocol))
+    estimate = RunEstimate(Keys(protocol))
     return [_listed(method, protocol, estimate) for method in protocol.methods]
 
 
 def _listed(method: str, protocol: Protocol, estimate: RunEstimate) -> ListedMethod:
-    registered = load_method(method, protocol)
-    settings, defaults = values(registered.settings), values(type(registered.settings)())
+    file, facts = method_file(method, protocol), facts_of(method, protocol)
     done, cells = done_and_all(method, estimate)
     return ListedMethod(
         id=method,
-        file=registered.file.name,
-        origin=origin_of(registered.file.name),
-        sha256=hashlib.sha256(registered.file.read_bytes()).hexdigest(),
+        file=file.name,
+        origin=origin_of(file.name),
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         checks=check_state(method, protocol).state,
-        settings=settings,
-        differs={key: value for key, value in settings.items() if value != defaults[key]},
+        settings=facts.settings,
+        differs={key: value for key, value in facts.settings.items() if value != facts.defaults[key]},
         cells_done=done,
         cells=cells,
     )

@@ -17,7 +17,7 @@ from imssl.settings.encoder import EncoderSettings
 from imssl.settings.finetuning import FinetuneSettings
 from imssl.settings.hardware import Hardware
 from imssl.settings.pretraining import PretrainSettings
-from imssl.settings.probing import LinearSettings
+from imssl.settings.probing import KnnSettings, LinearSettings
 
 Id = Annotated[str, Field(pattern=ID_PATTERN, max_length=40)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -58,6 +58,7 @@ class Protocol(Settings):
         finetune_augmentation: of the fine-tuning images.
         linear: the frozen-encoder variant of fine-tuning.
         probe: the block-wise probes, on all labels.
+        knn: nearest neighbours on frozen features.
         reuse: CKA before and after fine-tuning.
         report: intervals and comparisons.
     """
@@ -75,6 +76,7 @@ class Protocol(Settings):
     finetune_augmentation: Augmentation
     linear: LinearSettings
     probe: LinearSettings
+    knn: KnnSettings
     reuse: ReuseSettings
     report: ReportSettings
 

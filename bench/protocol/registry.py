@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 import imssl
 from bench.protocol.params_file import PARAMS, explain, line_of, read_params
-from bench.protocol.protocol import Protocol, values
+from bench.protocol.protocol import Protocol
 from imssl.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,12 +99,3 @@ def only_method(module: ModuleType, file: Path) -> "type[Method]":
             f"{file}: a method file defines exactly one class on imssl.method.Method; found: {names}."
         )
     return found[0]
-
-
-def check_methods(protocol: Protocol) -> dict[str, dict[str, Any]]:
-    """Hyper-parameters of every method of the protocol, defaults filled in.
-
-    Raises:
-        UserError: as :func:`load_method`.
-    """
-    return {method: values(load_method(method, protocol).settings) for method in protocol.methods}

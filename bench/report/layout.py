@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from bench.protocol.stage_specs import STAGES
+
 METRIC_NAMES = {
     "macro_auroc": "macro AUROC",
     "auroc": "AUROC",
@@ -19,8 +21,13 @@ METRIC_NAMES = {
 EVALUATION_NAMES = {
     "finetune": "Fine-tuning of all weights",
     "frozen": "Linear classifier on the frozen encoder",
+    "knn": "Nearest neighbours on the frozen encoder",
     "probe": "Linear probes of each block",
 }
+# What the title of a chart says of an evaluation that has not trained all weights.
+EVALUATION_REMARKS = {"frozen": ", frozen encoder", "knn": ", nearest neighbours"}
+# The evaluations that there are for every share of the labels.
+BY_FRACTION = tuple(name for name in EVALUATION_NAMES if STAGES[name].per_fraction)
 KERNEL_NAMES = {"linear": "linear kernel", "rbf": "RBF kernel"}
 
 # After Okabe & Ito (2008), told apart by readers with any common colour vision, and dark enough to stand at

@@ -18,7 +18,7 @@ from bench.protocol.protocol import Protocol
 from bench.report.charts.plot_tables import write_plot_tables
 from bench.report.charts.vega import chart_script
 from bench.report.entries import styles_of
-from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Figure, listed, percent
+from bench.report.layout import BY_FRACTION, EVALUATION_NAMES, METRIC_NAMES, Figure, listed, percent
 from bench.report.page import render
 from bench.report.pages import background
 from bench.report.pages.dataset_page import dataset_context
@@ -123,7 +123,7 @@ def short_metrics(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
     short: dict[str, dict[str, dict[str, float]]] = {}
     for name in summary.measured:
         mean = summary.mean(name)
-        wanted = name.evaluation in ("finetune", "frozen", "probe") and name.class_name == ""
+        wanted = name.evaluation in EVALUATION_NAMES and name.class_name == ""
         if wanted and mean is not None and name.metric == summary.primary(name.dataset):
             place = f"block {name.block}" if name.evaluation == "probe" else f"{name.fraction:g}"
             place = f"{name.evaluation} {place}"
@@ -164,7 +164,7 @@ def leaderboard_context(view: View, charts: dict[str, DatasetCharts]) -> dict[st
         "ledger": ledger_table(view.analysis.ledger),
         "ledger_words": differences_counted(view.analysis.ledger),
         "metrics": _metrics_shown(evaluations),
-        "efficiency_tables": [efficiency_table(scope, name) for name in ("finetune", "frozen")],
+        "efficiency_tables": [efficiency_table(scope, name) for name in BY_FRACTION],
         "efficiency": [part.efficiency["finetune"] for part in parts if "finetune" in part.efficiency],
         "probe": _all(part.probe for part in parts),
         "probe_numbers": [own.probe for own in numbers],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cells.cell import Cell
+from bench.protocol.cell import Cell
 from bench.summary.summary import Measurement, Summary
 
 POINTS = 80
@@ -62,7 +62,7 @@ def outputs_of(summary: Summary, dataset: str, methods: Sequence[str]) -> list[O
     found = []
     for method in methods:
         pair = [
-            summary.results.predictions.get((Cell("finetune", dataset, method, seed, share, "full"), None))
+            summary.results.predictions.get((Cell("finetune", dataset, method, seed, share), None))
             for share in (fraction, 1.0)
         ]
         if pair[0] is not None and pair[1] is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.cells.files import data_folder
 from bench.cells.keys import Keys
 from bench.forecast.estimate import RunEstimate
+from bench.forecast.outlook import note_dataset, read_outlook
 from bench.forecast.progress import RunProgress
 from bench.protocol.protocol import Protocol
 from imssl.datasets.prepare import prepare
@@ -23,7 +24,8 @@ def run(dataset: str, protocol: Protocol) -> None:
     """Prepare one data set."""
     settings = protocol.datasets[dataset]
     started = time.monotonic()
-    progress = RunProgress(RunEstimate(protocol, Keys(protocol)), [], f"data {dataset}")
+    keys = Keys(protocol)
+    progress = RunProgress(RunEstimate(keys, []), read_outlook(), f"data@{dataset}")
     with progress.shown():
         card = prepare(
             open_source(settings),
@@ -35,6 +37,7 @@ def run(dataset: str, protocol: Protocol) -> None:
             folder=data_folder(dataset),
             on_progress=progress.items,
         )
+    note_dataset(keys, dataset)
     counts = ", ".join(f"{split} {count.samples}" for split, count in card.counts.items())
     left_out = f", {len(card.skipped)} left out" if card.skipped else ""
     print(f"data {dataset}: {counts}{left_out} ({time.monotonic() - started:.1f} s)", flush=True)

@@ -1,47 +1,38 @@
 """Stage ``ks``: how far outputs move from those of the model fine-tuned on all labels."""
 
-from pathlib import Path
-
 import numpy as np
 
-from bench.cells.cell import Cell
-from bench.cells.files import METRICS_FILE, PREDICTIONS_FILE, data_folder, write_json
-from bench.cells.keys import Keys
-from bench.cells.predictions import read_predictions
-from bench.forecast.progress import OnProgress
-from bench.protocol.protocol import Protocol
-from bench.stages.run_cells import run_cells, upstream_folder
+from bench.cells.files import METRICS_FILE, data_folder, write_json
+from bench.cells.job import Job
+from bench.cells.predictions import Predictions, read_predictions
+from bench.cells.scores import MetricRow
+from bench.protocol.stage_specs import PREDICTIONS_FILE
 from imssl.datasets.prepared import read_card
 from imssl.errors import UserError
 from imssl.ks import ks_distance
 
 
-def run(dataset: str, method: str, protocol: Protocol) -> None:
-    """Two-sample KS distance of each smaller fraction's test probabilities to those of 100%."""
-    card = read_card(data_folder(dataset))
-    keys = Keys(protocol)
-    names = [card.classes[1]] if card.task == "binary" else list(card.classes)
+def compute(job: Job) -> None:
+    """Two-sample KS distance of each smaller share's test probabilities to those of 100%."""
+    card = read_card(data_folder(job.cell.dataset))
+    classes = [card.classes[1]] if card.task == "binary" else list(card.classes)
+    *smaller, everything = job.protocol.label_fractions
 
-    def compute(cell: Cell, key: str, folder: Path, on_progress: OnProgress) -> str:
-        *smaller, everything = protocol.label_fractions
-        reference = read_predictions(
-            upstream_folder("finetune", cell, keys, everything) / PREDICTIONS_FILE, card
-        )
-        rows = []
-        for fraction in smaller:
-            predictions = read_predictions(
-                upstream_folder("finetune", cell, keys, fraction) / PREDICTIONS_FILE, card
+    def predictions_of(fraction: float) -> Predictions:
+        return read_predictions(job.built_on("finetune", fraction) / PREDICTIONS_FILE, card)
+
+    reference = predictions_of(everything)
+    rows: list[MetricRow] = []
+    for done, fraction in enumerate(smaller, start=1):
+        predictions = predictions_of(fraction)
+        if not np.array_equal(predictions.ids, reference.ids):
+            raise UserError(
+                f"{job.cell.title}: the predictions of fractions {fraction:g} and {everything:g} are not of "
+                "the same samples. Run: dvc repro"
             )
-            if not np.array_equal(predictions.ids, reference.ids):
-                raise UserError(
-                    f"{cell.title}: the predictions of fractions {fraction:g} and {everything:g} are not of "
-                    "the same samples. Run: dvc repro"
-                )
-            distance = ks_distance(predictions.probabilities, reference.probabilities, card.task)
-            per_class = dict(zip(names, distance.per_class.tolist(), strict=True))
-            rows.append({"fraction": fraction, "mean": distance.mean, "per_class": per_class})
-            on_progress(len(rows), len(smaller))
-        write_json(folder / METRICS_FILE, rows)
-        return "CPU"
-
-    run_cells("ks", dataset, method, protocol, compute)
+        distance = ks_distance(predictions.probabilities, reference.probabilities, card.task)
+        rows.append({"fraction": fraction, "metric": "ks", "value": distance.mean})
+        for name, of_class in zip(classes, distance.per_class.tolist(), strict=True):
+            rows.append({"fraction": fraction, "metric": "ks", "class": name, "value": of_class})
+        job.on_progress(done, len(smaller))
+    write_json(job.folder / METRICS_FILE, rows)

@@ -1,52 +1,46 @@
 """Stage ``reuse``: CKA between the features of the same test images before and after fine-tuning."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bench.cells.cell import Cell
 from bench.cells.files import FEATURES_FILE, METRICS_FILE, read_features, write_json
-from bench.cells.keys import Keys
-from bench.forecast.progress import OnProgress
-from bench.protocol.protocol import Protocol
-from bench.stages.run_cells import run_cells, upstream_folder
-from imssl.cka import KERNELS, Kernel, permutation_null
+from bench.cells.job import Job
+from bench.cells.scores import MetricRow
+from imssl.cka import KERNELS, Kernel, PermutationNull, permutation_null
 from imssl.errors import Diverged
 from imssl.seeds import numpy_generator
 from imssl.settings.analyses import ReuseSettings
+from imssl.settings.encoder import BLOCKS
 
-BLOCKS = 4
+
+def compute(job: Job) -> None:
+    """Compare one seed's encoders before and after, on every share of the labels, block by block."""
+    fractions, rows = job.protocol.label_fractions, list[MetricRow]()
+    for done, fraction in enumerate(fractions):
+        stored = read_features(job.built_on("finetune", fraction) / FEATURES_FILE, BLOCKS)
+        for block in range(1, BLOCKS + 1):
+            for kernel in KERNELS:
+                similarity = _similarity(stored, block, kernel, job.protocol.reuse, job.cell.seed)
+                rows += [{"fraction": fraction, "block": block, **row} for row in _rows(kernel, similarity)]
+            job.on_progress(done * BLOCKS + block, len(fractions) * BLOCKS)
+    write_json(job.folder / METRICS_FILE, rows)
 
 
-def run(dataset: str, method: str, protocol: Protocol) -> None:
-    """Compare every seed's encoders before and after, on every fraction, block by block."""
-    keys = Keys(protocol)
-
-    def compute(cell: Cell, key: str, folder: Path, on_progress: OnProgress) -> str:
-        rows = []
-        total = len(protocol.label_fractions) * BLOCKS * len(KERNELS)
-        for fraction in protocol.label_fractions:
-            file = upstream_folder("finetune", cell, keys, fraction) / FEATURES_FILE
-            stored = read_features(file, BLOCKS)
-            for block in range(1, BLOCKS + 1):
-                for kernel in KERNELS:
-                    similarity = _similarity(stored, block, kernel, protocol.reuse, cell.seed)
-                    rows.append({"fraction": fraction, "block": block, "kernel": kernel, **similarity})
-                    on_progress(len(rows), total)
-        write_json(folder / METRICS_FILE, rows)
-        return "CPU"
-
-    run_cells("reuse", dataset, method, protocol, compute)
+def _rows(kernel: Kernel, similarity: PermutationNull) -> list[MetricRow]:
+    return [
+        {"metric": f"cka_{kernel}", "value": similarity.observed},
+        {"metric": f"cka_{kernel}_null_mean", "value": similarity.mean},
+        {"metric": f"cka_{kernel}_null_95", "value": similarity.percentile_95},
+        {"metric": f"cka_{kernel}_p_value", "value": similarity.p_value},
+    ]
 
 
 def _similarity(
     stored: Mapping[str, np.ndarray], block: int, kernel: Kernel, settings: ReuseSettings, seed: int
-) -> dict[str, Any]:
+) -> PermutationNull:
     try:
-        result = permutation_null(
+        return permutation_null(
             stored[f"before_{block}"],
             stored[f"after_{block}"],
             settings.permutations,
@@ -56,4 +50,3 @@ def _similarity(
         )
     except ValueError as error:  # features that do not vary, or too few test images
         raise Diverged(f"block {block}: {error}") from None
-    return asdict(result)

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 import bench.summary.bootstrap
 import bench.summary.patient_pairs
 import imssl.metrics
-from bench.cells.cell import Cell, evaluation_of
 from bench.cells.predictions import Predictions
 from bench.machine.workers import side_by_side
+from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import STAGES
 from bench.summary.bootstrap import Interval, percentile_interval, resample_counts
 from bench.summary.draws_cache import kept_arrays
 from bench.summary.paired_effect import pooled_seed_variance
 from bench.summary.patient_pairs import MOST_PATIENTS, PatientPairs
 from bench.summary.read import Predicted, Results
 from imssl.datasets.prepared import Card
-from imssl.encoder import BLOCKS
 from imssl.metrics import statistic
 from imssl.seeds import derived_seed
 
@@ -121,12 +121,12 @@ def draw_comparisons(protocol: Protocol, results: Results) -> dict[Comparison, C
 
 def places(protocol: Protocol, dataset: str) -> list[Comparison]:
     """The columns of a data set."""
-    shares = [
-        Comparison(dataset, evaluation, fraction, None)
-        for evaluation in ("finetune", "frozen")
-        for fraction in protocol.label_fractions
+    return [
+        Comparison(dataset, stage, fraction, block)
+        for stage, spec in STAGES.items()
+        for fraction in (protocol.label_fractions if spec.per_fraction else [None])
+        for block in spec.predictions or ()
     ]
-    return shares + [Comparison(dataset, "probe", None, block) for block in range(1, BLOCKS + 1)]
 
 
 def _dataset_columns(
@@ -141,7 +141,7 @@ def _dataset_columns(
         for method in protocol.methods:
             runs = {run: shared[run].probabilities for run in shared if run[0].method == method}
             for (cell, block), values in zip(runs, resamples.values(list(runs.values())), strict=True):
-                place = Comparison(dataset, evaluation_of(cell), cell.fraction, block)
+                place = Comparison(dataset, cell.stage, cell.fraction, block)
                 found.setdefault(place, {})[cell.method, cell.seed] = values
         units = int(np.unique(reference.patients).size)
         unit = "samples" if units == reference.patients.size else "patients"
@@ -194,7 +194,7 @@ class _Reasons:
         self.states = {
             (*_stage_place(cell), cell.method, cell.seed): state
             for cell, state in results.states.items()
-            if cell.stage in ("finetune", "probe")
+            if STAGES[cell.stage].predictions
         }
 
     def why(self, place: Comparison, method: str, seeds: Sequence[int]) -> str:
@@ -211,7 +211,7 @@ class _Reasons:
 
 
 def _stage_place(cell: Cell) -> tuple[str, str, float | None]:
-    return cell.dataset, evaluation_of(cell), cell.fraction
+    return cell.dataset, cell.stage, cell.fraction
 
 
 def _same_samples(one: Predictions, other: Predictions) -> bool:

@@ -9,24 +9,23 @@ from typing import Literal, TypeVar
 
 import pandas as pd
 
-from bench.cells.cell import CELL_STAGES, Cell, Stage, cell_path, cells_of
 from bench.cells.files import (
     HISTORY_FILE,
     METRICS_FILE,
-    PREDICTIONS_FILE,
-    block_predictions_file,
+    cell_path,
     data_folder,
     read_table,
 )
 from bench.cells.keys import Keys
 from bench.cells.predictions import Predictions
-from bench.cells.records import CellRecord, read_record
+from bench.cells.records import CellRecord, Outdated, read_record
 from bench.machine.workers import side_by_side
+from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import CELL_STAGES, STAGES, Stage
 from bench.summary.prediction_files import PredictionFiles
-from bench.summary.tidy import TidyRow, rows_of, tidy_table
+from bench.summary.tidy import TidyRow, checked_rows, tidy_table
 from imssl.datasets.prepared import Card, read_card
-from imssl.encoder import BLOCKS
 from imssl.errors import UserError
 from imssl.settings.datasets import PhantomSettings
 
@@ -136,7 +135,7 @@ def _read_stage(
         if state.status == "done" and reader:
             files = _CellFiles(cell, state.record)
             try:
-                rows[cell] = files.rows(reader.card)
+                rows[cell] = files.rows()
                 predictions |= files.predictions(reader)
                 if cell.stage == "pretrain":
                     histories[cell] = files.history()
@@ -168,6 +167,8 @@ def _state(cell: Cell, keys: Keys, unprepared: dict[str, str]) -> CellState:
     try:
         key = keys.key(cell)
         record = read_record(cell_path(cell))
+    except Outdated as error:
+        return CellState("stale", str(error))
     except UserError as error:
         return CellState("damaged", str(error))
     if record is None:
@@ -186,20 +187,17 @@ class _CellFiles:
         self.cell, self.folder = cell, cell_path(cell)
         self.checksums = record.files if record else {}
 
-    def rows(self, card: Card) -> list[TidyRow]:
+    def rows(self) -> list[TidyRow]:
         content = self._checked(METRICS_FILE)
         try:
-            return rows_of(self.cell, json.loads(content), card.task)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            file, stage = self.folder / METRICS_FILE, self.cell.stage
-            raise UserError(f"{file} does not hold the metrics of stage {stage} ({error!r})") from None
+            return checked_rows(json.loads(content))
+        except ValueError as error:
+            raise UserError(
+                f"{self.folder / METRICS_FILE} does not hold a cell's numbers ({error})"
+            ) from None
 
     def predictions(self, reader: PredictionFiles) -> dict[Predicted, Predictions]:
-        names: dict[int | None, str] = {}
-        if self.cell.stage == "finetune":
-            names = {None: PREDICTIONS_FILE}
-        elif self.cell.stage == "probe":
-            names = {block: block_predictions_file(block) for block in range(1, BLOCKS + 1)}
+        names = STAGES[self.cell.stage].predictions or {}
         return {
             (self.cell, block): reader.read(self.folder / name, self._checked(name))
             for block, name in names.items()

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
-from bench.cells.cell import Cell, Mode, Stage
+from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import STAGES, Stage
 from bench.summary.bootstrap import Interval
 from bench.summary.draws import Comparison, ComparisonDraws, draw_comparisons
 from bench.summary.over_seeds import MEASUREMENT, curve_means, over_seeds, with_best
@@ -118,8 +119,6 @@ def _intervals(columns: dict[Comparison, ComparisonDraws], level: float) -> dict
 def _cells(measurement: Measurement, protocol: Protocol) -> list[Cell]:
     """The cells that a measurement is made of, one for each seed."""
     dataset, method, evaluation, fraction = measurement[:4]
-    stages: dict[str, Stage] = {"pretrain": "pretrain", "probe": "probe", "reuse": "reuse", "ks": "ks"}
-    if evaluation in stages:
-        return [Cell(stages[evaluation], dataset, method, seed) for seed in protocol.seeds]
-    mode: Mode = "frozen" if evaluation == "frozen" else "full"
-    return [Cell("finetune", dataset, method, seed, fraction, mode) for seed in protocol.seeds]
+    stage = cast(Stage, evaluation)
+    share = fraction if STAGES[stage].per_fraction else None
+    return [Cell(stage, dataset, method, seed, share) for seed in protocol.seeds]

@@ -1,12 +1,10 @@
 """The tidy table of every number of a run: one row per cell and metric, as in reports/results.csv."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-from bench.cells.cell import Cell, evaluation_of
-from imssl.datasets.source import Task
+from bench.protocol.cell import Cell
 
 # The columns of reports/results.csv, in their order.
 COLUMNS: dict[str, str] = {
@@ -26,9 +24,7 @@ COLUMNS: dict[str, str] = {
 
 # One value of a cell: what identifies it within the cell, and the number.
 TidyRow = dict[str, Any]
-
-SCORE_NAMES = ("macro_auroc", "macro_f1", "accuracy", "balanced_accuracy", "qwk")
-CKA_NAMES = {"observed": "", "mean": "_null_mean", "percentile_95": "_null_95", "p_value": "_p_value"}
+ROW_KEYS = {"metric", "value", "class", "block", "fraction"}
 
 
 def tidy_table(rows: dict[Cell, list[TidyRow]], statuses: dict[Cell, str]) -> pd.DataFrame:
@@ -43,7 +39,7 @@ def tidy_table(rows: dict[Cell, list[TidyRow]], statuses: dict[Cell, str]) -> pd
             "dataset": cell.dataset,
             "method": cell.method,
             "seed": cell.seed,
-            "evaluation": evaluation_of(cell),
+            "evaluation": cell.stage,
             "fraction": row.get("fraction", cell.fraction),
             "block": row.get("block"),
             "class": row.get("class", ""),
@@ -58,60 +54,20 @@ def tidy_table(rows: dict[Cell, list[TidyRow]], statuses: dict[Cell, str]) -> pd
     return table.astype({"fraction": float, "block": "Int64", "value": float})
 
 
-def rows_of(cell: Cell, metrics: Any, task: Task) -> list[TidyRow]:
-    """The values in a cell's metrics.json.
+def checked_rows(content: Any) -> list[TidyRow]:
+    """The numbers in a cell's metrics.json.
+
+    Args:
+        content: what the file holds.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: it is not what the stage writes.
+        ValueError: it is not a list of numbers with names, see bench.cells.scores.
     """
-    if cell.stage == "reuse":
-        return list(_cka_rows(metrics))
-    if cell.stage == "ks":
-        return list(_ks_rows(metrics))
-    if cell.stage == "probe":
-        return [
-            {**row, "block": int(name.removeprefix("block_"))}
-            for name, block in sorted(metrics.items())
-            for row in _score_rows(block, task)
-        ]
-    return list(_score_rows(metrics, task) if cell.stage == "finetune" else _numbers(metrics))
-
-
-def _score_rows(metrics: dict[str, Any], task: Task) -> Iterator[TidyRow]:
-    """Scores by name; a binary task has one AUROC, so its macro AUROC is called by the plain name."""
-    for name in SCORE_NAMES:
-        shown = "auroc" if task == "binary" and name == "macro_auroc" else name
-        if name != "qwk" or task == "ordinal":
-            yield {"metric": shown, "value": _number(metrics[name])}
-    for label, auroc in metrics["auroc_per_class"].items():
-        yield {"metric": "auroc", "class": label, "value": _number(auroc)}
-    rest = metrics.keys() - {*SCORE_NAMES, "auroc_per_class", "undefined_classes"}
-    yield from _numbers({name: metrics[name] for name in rest})
-
-
-def _cka_rows(metrics: list[dict[str, Any]]) -> Iterator[TidyRow]:
-    for row in metrics:
-        for name, suffix in CKA_NAMES.items():
-            yield {
-                "fraction": float(row["fraction"]),
-                "block": int(row["block"]),
-                "metric": f"cka_{row['kernel']}{suffix}",
-                "value": _number(row[name]),
-            }
-
-
-def _ks_rows(metrics: list[dict[str, Any]]) -> Iterator[TidyRow]:
-    for row in metrics:
-        fraction = float(row["fraction"])
-        yield {"fraction": fraction, "metric": "ks", "value": _number(row["mean"])}
-        for label, distance in row["per_class"].items():
-            yield {"fraction": fraction, "metric": "ks", "class": label, "value": _number(distance)}
-
-
-def _numbers(metrics: dict[str, Any]) -> Iterator[TidyRow]:
-    for name, value in sorted(metrics.items()):
-        yield {"metric": name, "value": _number(value)}
-
-
-def _number(value: float | bool | None) -> float | None:
-    return None if value is None else float(value)
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise ValueError("it is not a list of rows")
+    for row in content:
+        value = row.get("value")
+        is_number = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        if not isinstance(row.get("metric"), str) or not is_number or row.keys() - ROW_KEYS:
+            raise ValueError(f"not a number with a name: {row}")
+    return content

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.cells.cell import Cell, cell_path, cells_of
 from bench.cells.files import (
     FEATURES_FILE,
     HISTORY_FILE,
-    PREDICTIONS_FILE,
+    cell_path,
     data_folder,
     read_table,
 )
 from bench.cells.predictions import Predictions, read_predictions
 from bench.cells.records import read_record
+from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import PREDICTIONS_FILE
 from bench.summary.bootstrap import bootstrap, percentile_interval
 from imssl.cka import cka
 from imssl.datasets.prepared import Card, read_card
@@ -78,7 +79,7 @@ def spring(name: str, protocol: Protocol) -> list[Trapped]:
     for dataset in protocol.datasets:
         for method in protocol.methods:
             for cell in cells_of("finetune", dataset, method, protocol):
-                record = read_record(cell_path(cell)) if cell.mode == "full" else None
+                record = read_record(cell_path(cell))
                 if record is not None and record.status == "done":
                     found += list(TRAPS[name].set_on(cell, read_card(data_folder(dataset)), protocol))
     if not found:

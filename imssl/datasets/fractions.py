@@ -2,7 +2,28 @@
 
 import numpy as np
 
+from imssl.datasets.prepared import Prepared
 from imssl.errors import UserError
+from imssl.seeds import derived_seed
+
+
+def labelled_rows(prepared: Prepared, fraction: float, seed: int) -> np.ndarray:
+    """Rows of the training images whose labels a run may use; the same for every method.
+
+    Args:
+        prepared: data set.
+        fraction: of the training images, in (0, 1].
+        seed: of the run.
+
+    Returns:
+        (n,) int64 rows of samples.csv.
+
+    Raises:
+        UserError: as :func:`label_subset`.
+    """
+    train = prepared.indices("train")
+    subset_seed = derived_seed(seed, "label subset", prepared.card.name)
+    return train[label_subset(prepared.labels()[train], fraction, subset_seed)]
 
 
 def label_subset(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from imssl.settings.base import Settings
 
+# Every encoder has four blocks, whatever its depth: features are compared, probed and constrained by block.
+BLOCKS = 4
+
 
 class EncoderSettings(Settings):
     """Which ResNet is pretrained.

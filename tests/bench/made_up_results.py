@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import bench
-from bench.cells.cell import Cell, all_cells
 from bench.cells.predictions import Predictions
+from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import Protocol, read_protocol
 from bench.summary.bootstrap import bootstrap
 from bench.summary.draws import Comparison, ComparisonDraws

@@ -8,24 +8,23 @@ import numpy as np
 import pandas as pd
 
 import bench
-from bench.cells.cell import Cell, all_cells
 from bench.cells.files import (
     CELL_FILE,
     HISTORY_FILE,
     METRICS_FILE,
-    PREDICTIONS_FILE,
-    block_predictions_file,
+    cell_path,
     data_folder,
-    stage_folder,
     write_json,
     write_table,
 )
 from bench.cells.keys import Keys
 from bench.cells.predictions import predictions_table
 from bench.cells.records import CellRecord, Provenance
-from bench.cells.scores import scores_of
+from bench.cells.scores import number_rows, score_rows
 from bench.cells.store import file_checksums
+from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import read_protocol
+from bench.protocol.stage_specs import STAGES
 from imssl.datasets.prepared import Card, SplitCounts
 from imssl.durable import write_text
 
@@ -33,7 +32,7 @@ HTML_CLASS = "<script>alert(1)</script>"
 CHEST, FUNDUS = "phantom-chest", "phantom-fundus"
 SPLITS = {"train": 80, "val": 20, "test": 40}
 
-FAILED = Cell("finetune", CHEST, "moco", 1, 0.1, "full")
+FAILED = Cell("finetune", CHEST, "moco", 1, 0.1)
 MISSING = Cell("probe", FUNDUS, "moco", 0)
 STALE = Cell("ks", CHEST, "random-init", 1)
 DAMAGED = Cell("reuse", FUNDUS, "random-init", 0)
@@ -90,7 +89,7 @@ def probabilities_of(cell, block=0):
 
 
 def write_cell(cell, key, status="done", reason=None, torch="2.15.0"):
-    folder = stage_folder(cell.stage, cell.dataset, cell.method) / cell.folder
+    folder = cell_path(cell)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if status == "done":
@@ -101,7 +100,7 @@ def write_cell(cell, key, status="done", reason=None, torch="2.15.0"):
     )  # fmt: skip
     record = CellRecord(
         key=key, stage=cell.stage, dataset=cell.dataset, method=cell.method, seed=cell.seed,
-        fraction=cell.fraction, mode=cell.mode, status=status, reason=reason, files=file_checksums(folder),
+        fraction=cell.fraction, status=status, reason=reason, files=file_checksums(folder),
         provenance=origin,
     )  # fmt: skip
     write_text(folder / CELL_FILE, record.model_dump_json())
@@ -114,32 +113,37 @@ def write_cell_files(cell, folder):
         history = [{"epoch": e, "loss": 3.0 - e - cell.seed, "knn_macro_auroc": 0.5 + e / 10} for e in epochs]
         write_table(folder / HISTORY_FILE, pd.DataFrame(history))
         cost = {"images_seen": 160, "trained_parameters": 1234, "peak_memory_mib": 100.0}
-        write_json(folder / METRICS_FILE, {**cost, "seconds": 2.5 + cell.seed})
-    elif cell.stage == "finetune":
-        probabilities = probabilities_of(cell)
-        write_table(folder / PREDICTIONS_FILE, predictions_table(samples, owner, probabilities))
-        extra = {"best_step": 5, "seconds": 1.0} if cell.mode == "full" else {"l2": 0.01, "converged": True}
-        scores = scores_of(owner, labels, probabilities)
-        write_json(folder / METRICS_FILE, {**scores, **extra, "labelled_images": round(80 * cell.fraction)})
-    elif cell.stage == "probe":
-        blocks = {}
-        for block in range(1, 5):
-            probabilities = probabilities_of(cell, block)
-            write_table(
-                folder / block_predictions_file(block), predictions_table(samples, owner, probabilities)
-            )
-            scores = scores_of(owner, labels, probabilities)
-            blocks[f"block_{block}"] = {**scores, "validation_metric": 0.5, "l2": 0.1, "converged": True}
-        write_json(folder / METRICS_FILE, blocks)
+        rows = number_rows({**cost, "seconds": 2.5 + cell.seed})
     elif cell.stage == "reuse":
-        rows = [{"fraction": f, "block": b, "kernel": k, "observed": 1 - b / 10 - f / 20 + cell.seed / 100,
-                 "mean": 0.0, "percentile_95": 0.02, "p_value": 0.01, "permutations": 100}
-                for f in (0.1, 1.0) for b in range(1, 5) for k in ("linear", "rbf")]  # fmt: skip
-        write_json(folder / METRICS_FILE, rows)
-    else:
+        similarity = {
+            (f, b, k): 1 - b / 10 - f / 20 + cell.seed / 100
+            for f in (0.1, 1.0) for b in range(1, 5) for k in ("linear", "rbf")
+        }  # fmt: skip
+        rows = [
+            {"fraction": f, "block": b, "metric": f"cka_{k}{suffix}", "value": value}
+            for (f, b, k), observed in similarity.items()
+            for suffix, value in (("", observed), ("_null_mean", 0.0), ("_null_95", 0.02), ("_p_value", 0.01))
+        ]
+    elif cell.stage == "ks":
         per_class = dict(zip(owner.classes, (0.1, 0.2, 0.3 + cell.seed / 10), strict=True))
-        mean = float(np.mean(list(per_class.values())))
-        write_json(folder / METRICS_FILE, [{"fraction": 0.1, "mean": mean, "per_class": per_class}])
+        rows = [{"fraction": 0.1, "metric": "ks", "value": float(np.mean(list(per_class.values())))}]
+        rows += [{"fraction": 0.1, "metric": "ks", "class": c, "value": v} for c, v in per_class.items()]
+    else:
+        rows = []
+        for block, file in STAGES[cell.stage].predictions.items():
+            probabilities = probabilities_of(cell, block or 0)
+            write_table(folder / file, predictions_table(samples, owner, probabilities))
+            of_block = score_rows(owner, labels, probabilities) + number_rows(choices_of(cell))
+            rows += [row if block is None else {**row, "block": block} for row in of_block]
+    write_json(folder / METRICS_FILE, rows)
+
+
+def choices_of(cell):
+    """What a stage notes beside the metrics of its predictions."""
+    if cell.stage == "probe":
+        return {"validation_metric": 0.5, "l2": 0.1, "converged": True}
+    chosen = {"best_step": 5, "seconds": 1.0} if cell.stage == "finetune" else {"l2": 0.01, "converged": True}
+    return {**chosen, "labelled_images": round(80 * cell.fraction)}
 
 
 def write_run(protocol):
@@ -152,4 +156,4 @@ def write_run(protocol):
         elif cell != MISSING:
             write_cell(cell, "0" * 64 if cell == STALE else keys.key(cell))
         if cell == DAMAGED:
-            write_json(stage_folder("reuse", FUNDUS, "random-init") / cell.folder / METRICS_FILE, [])
+            write_json(cell_path(cell) / METRICS_FILE, [])

@@ -271,7 +271,7 @@ def test_another_seed_computes_its_own_cells_only(project):
 
 
 def test_a_stage_gives_the_same_bytes_without_the_warm_start(project):
-    name = "results/chest/moco/pretrain/seed-1/encoder.safetensors"
+    name = "results/chest/pretrain/moco/seed-1/encoder.safetensors"
     warm = (project.folder / name).read_bytes()
     store = project.folder / ".bench"
     store.rename(project.folder / ".bench-aside")

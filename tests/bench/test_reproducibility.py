@@ -113,7 +113,7 @@ def test_seeds_hashes_threads_workers_time_zone_locale_folder_and_file_order_do_
     plain = run(tmp_path / "plain", PLAIN)
     other = run(tmp_path / "ein ändrer Ordner", OTHER, "disturbed")
     assert len(plain) > 20
-    assert "results/chest/moco-barlow/pretrain/seed-0/encoder.safetensors" in plain
+    assert "results/chest/pretrain/moco-barlow/seed-0/encoder.safetensors" in plain
     assert {name for name in plain.keys() | other.keys() if plain.get(name) != other.get(name)} == set()
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bench.cells import store
-from bench.cells.cell import Cell
 from bench.cells.files import CELL_FILE
 from bench.cells.records import Provenance
+from bench.protocol.cell import Cell
 from imssl.checkpoint import save_checkpoint
 from imssl.datasets.phantom import source
 from imssl.datasets.prepare import prepare

@@ -13,9 +13,9 @@ from bench.conformance.check import Rule, Unmet
 from bench.conformance.surroundings import random_states
 from bench.conformance.trial import Situation, Trial, batch_of, take_steps
 from imssl.checkpoint import load_checkpoint, save_checkpoint
-from imssl.encoder import BLOCKS
 from imssl.method import Method
 from imssl.pretrain import Training
+from imssl.settings.encoder import BLOCKS
 
 # Training on the same 32 images over and over.
 FITTED = Situation(batch_size=32, steps=20)

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from bench.cells.files import REPORTS, write_table
+from bench.report.layout import EVALUATION_NAMES
 from bench.summary.summary import Summary
 
 PLOTS = REPORTS / "plots"
@@ -16,7 +17,7 @@ def write_plot_tables(summary: Summary) -> None:
 
 def plot_tables(summary: Summary) -> dict[str, pd.DataFrame]:
     """Primary metric by label fraction, by block, and the pretraining loss by epoch."""
-    rows: dict[str, list[dict[str, object]]] = {"finetune": [], "frozen": [], "probe": []}
+    rows: dict[str, list[dict[str, object]]] = {evaluation: [] for evaluation in EVALUATION_NAMES}
     for place, column in summary.columns.items():
         for method, values in zip(column.methods, column.values, strict=True):
             named = {"dataset": place.dataset, "method": method}
@@ -27,6 +28,7 @@ def plot_tables(summary: Summary) -> dict[str, pd.DataFrame]:
     return {
         "label_efficiency": _table(rows["finetune"], "fraction", "metric"),
         "label_efficiency_frozen": _table(rows["frozen"], "fraction", "metric"),
+        "label_efficiency_knn": _table(rows["knn"], "fraction", "metric"),
         "probing_profile": _table(rows["probe"], "block", "metric"),
         "pretraining_loss": loss[["dataset", "method", "epoch", "loss"]].reset_index(drop=True),
     }

@@ -16,9 +16,17 @@ from bench.report.charts.encodings import (
     written_at_usual_size,
 )
 from bench.report.charts.vega import FAINT
-from bench.report.layout import EVALUATION_NAMES, KERNEL_NAMES, METRIC_NAMES, Figure, number, percent
+from bench.report.layout import (
+    EVALUATION_NAMES,
+    EVALUATION_REMARKS,
+    KERNEL_NAMES,
+    METRIC_NAMES,
+    Figure,
+    number,
+    percent,
+)
 from bench.summary.summary import Measurement, Summary
-from imssl.encoder import BLOCKS
+from imssl.settings.encoder import BLOCKS
 
 # Methods at the same fraction stand a little apart, so that their intervals can be told from one another.
 SPREAD = 1.06
@@ -47,8 +55,8 @@ def label_efficiency(
     )
     title = f"{dataset}: {METRIC_NAMES[metric]}"
     words = f"{EVALUATION_NAMES[evaluation]}, {title} by share of labels. "
-    # The page of a data set has both side by side.
-    title += ", frozen encoder" if evaluation == "frozen" else ""
+    # The page of a data set has them side by side.
+    title += EVALUATION_REMARKS.get(evaluation, "")
     words += at_last(records, "share", "{} of the labels")
     chart = lines_with_intervals(summary, records, x, METRIC_NAMES[metric])
     return figure(

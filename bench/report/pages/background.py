@@ -5,10 +5,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from bench.cells.cell import evaluation_of
+from bench.cells.method_facts import facts_of
 from bench.methods.checked import check_state
 from bench.protocol.protocol import Protocol, values
-from bench.protocol.registry import load_method
 from bench.report.layout import Column, Entry, Row, Table, listed, number, percent
 from bench.summary.over_seeds import undefined_classes
 from bench.summary.read import Results
@@ -177,7 +176,7 @@ def _mixed(results: Results) -> list[str]:
     for cell, state in results.states.items():
         if state.status == "done" and state.record:
             origin = state.record.provenance
-            devices.setdefault(evaluation_of(cell), set()).add(origin.device)
+            devices.setdefault(cell.stage, set()).add(origin.device)
             versions.setdefault("Python", set()).add(origin.python)
             for package, version in origin.packages.items():
                 versions.setdefault(package, set()).add(version)
@@ -253,7 +252,7 @@ def method_settings(protocol: Protocol) -> dict[str, Any]:
     settings = {}
     for method, written in protocol.methods.items():
         try:
-            settings[method] = values(load_method(method, protocol).settings)
+            settings[method] = facts_of(method, protocol).settings
         except UserError:
             settings[method] = written
     return settings

@@ -7,7 +7,7 @@ from bench.report.charts import result_charts
 from bench.report.charts.curve_charts import curve_chart, outputs_chart
 from bench.report.charts.sample_images import Strip, sample_strip
 from bench.report.entries import quantities
-from bench.report.layout import KERNEL_NAMES, Figure, Table
+from bench.report.layout import BY_FRACTION, KERNEL_NAMES, Figure, Table
 from bench.report.output_distributions import outputs_of
 from bench.report.tables import per_dataset
 from bench.report.view import View
@@ -56,8 +56,7 @@ def dataset_charts(view: View, dataset: str) -> DatasetCharts:
     summary, methods = view.summary, view.drawn
     fractions = summary.protocol.label_fractions
     efficiency = {
-        name: result_charts.label_efficiency(summary, dataset, name, methods)
-        for name in ("finetune", "frozen")
+        name: result_charts.label_efficiency(summary, dataset, name, methods) for name in BY_FRACTION
     }
     cka = {
         (kernel, fraction): result_charts.cka_chart(summary, dataset, kernel, fraction, methods)

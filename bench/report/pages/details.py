@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from bench.cells.cell import Cell, evaluation_of
 from bench.cells.records import Provenance
+from bench.protocol.cell import Cell
+from bench.protocol.stage_specs import STAGES
 from bench.report.pages.background import data_card, method_settings, written_facts
 from bench.summary.read import CellState
 from bench.summary.summary import Summary
@@ -47,19 +48,21 @@ def cell_details(summary: Summary) -> dict[str, Any]:
     """What the page's script shows when a number is clicked.
 
     Returns:
-        ``origins``; ``methods``: parameters by method; ``datasets``: the facts of each data card; ``cells``:
-        by evaluation, data set, method and fraction a list of runs, each as [seed, status, started, seconds,
-        place in origins, key]. Runs without a record have the first two only.
+        ``origins``; ``per_dataset``: stages that DVC runs once for a data set; ``methods``: parameters by
+        method; ``datasets``: the facts of each data card; ``cells``: by stage, data set, method and fraction
+        a list of runs, each as [seed, status, started, seconds, place in origins, key]. Runs without a record
+        have the first two only.
     """
     origins = Origins()
     cells: dict[str, Any] = {}
     for cell, state in summary.results.states.items():
         place = "" if cell.fraction is None else f"{cell.fraction:g}"
-        own = cells.setdefault(evaluation_of(cell), {}).setdefault(cell.dataset, {})
+        own = cells.setdefault(cell.stage, {}).setdefault(cell.dataset, {})
         own.setdefault(cell.method, {}).setdefault(place, []).append(_run(cell, state, origins))
     protocol = summary.protocol
     return {
         "origins": origins.listed,
+        "per_dataset": [stage for stage, spec in STAGES.items() if spec.runs == "dataset"],
         "cells": cells,
         "methods": {name: written_facts(settings) for name, settings in method_settings(protocol).items()},
         "datasets": {

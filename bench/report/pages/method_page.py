@@ -115,8 +115,8 @@ def _run_table(view: View, method: str, dataset: str) -> Table:
         corner="Cell",
         columns=tuple(Column(head, numeric=head == "seconds") for head in heads),
         rows=tuple(rows),
-        note=f"A stage and what it needs are computed with: dvc repro <stage>@{dataset}-{method}. Finished "
-        "cells are kept in .bench/cells/<stage>/<key>; without the kept copy a cell is computed anew.",
+        note=f"Computed by: dvc repro <stage>@{dataset}-{method} (pretrain, finetune) or <stage>@{dataset}. "
+        "Finished cells are kept in .bench/cells/<stage>/<key>; without that a cell is computed anew.",
     )
 
 

@@ -22,7 +22,7 @@ from bench.report.layout import (
 )
 from bench.report.view import View
 from bench.summary.summary import Measurement
-from imssl.encoder import BLOCKS
+from imssl.settings.encoder import BLOCKS
 
 OVER_ALL = "All data sets"
 

@@ -6,7 +6,7 @@ from bench.report.entries import entry_of, hole_of, styles_of
 from bench.report.layout import KERNEL_NAMES, METRIC_NAMES, Column, Entry, Row, Table, number, percent
 from bench.report.output_distributions import READ_AT, Outputs
 from bench.summary.summary import Measurement, Summary
-from imssl.encoder import BLOCKS
+from imssl.settings.encoder import BLOCKS
 
 EPOCHS_SHOWN = 8
 COST_COLUMNS = (
@@ -133,7 +133,7 @@ def curve_table(summary: Summary, dataset: str, quantity: str, title: str, metho
         columns=tuple(Column(f"Epoch {epoch}" if epoch else "Start") for epoch in epochs),
         rows=tuple(rows) if epochs else (),
         note="Mean over the seeds. Every epoch of every seed is in "
-        f"results/{dataset}/<method>/pretrain/seed-<seed>/history.csv.",
+        f"results/{dataset}/pretrain/<method>/seed-<seed>/history.csv.",
     )
 
 

@@ -335,8 +335,14 @@ function runTable(runs) {
 }
 
 function runsOf(stage, dataset, method, place) {
-  const found = details.cells[stage]?.[dataset]?.[method]?.[place] ?? [];
+  const places = details.cells[stage]?.[dataset]?.[method] ?? {};
+  // A probe has one cell for all blocks, which lies under no place.
+  const found = places[place] ?? places[""] ?? [];
   return found.map(([seed, status, started, seconds, origin, key]) => ({ seed, status, started, seconds, origin, key }));
+}
+
+function dvcStage(stage, dataset, method) {
+  return details.per_dataset.includes(stage) ? `${stage}@${dataset}` : `${stage}@${dataset}-${method}`;
 }
 
 function reproduce(stage, dataset, method, runs) {
@@ -346,7 +352,7 @@ function reproduce(stage, dataset, method, runs) {
     if (commit && !lines.includes(`git checkout ${commit}`)) lines.push(`git checkout ${commit}`);
     lines.push(`rm -r .bench/cells/${stage}/${run.key}*   # the kept copy of seed ${run.seed}`);
   }
-  lines.push(`dvc repro --force --single-item ${stage}@${dataset}-${method}`);
+  lines.push(`dvc repro --force --single-item ${dvcStage(stage, dataset, method)}`);
   return make("pre", lines.join("\n"));
 }
 
@@ -355,16 +361,15 @@ function openDetails(cell) {
   const { dataset, place } = table.heads[cell.cellIndex - 1].dataset;
   const method = cell.parentElement.dataset.method;
   const evaluation = table.element.dataset.evaluation;
-  const stage = evaluation === "frozen" ? "finetune" : evaluation;
-  const runs = runsOf(evaluation, dataset, method, evaluation === "finetune" || evaluation === "frozen" ? place : "");
+  const runs = runsOf(evaluation, dataset, method, place);
   document.getElementById("cell-title").textContent = `${method} on ${dataset}, ${headOf(table, cell.cellIndex - 1)}`;
   const body = document.getElementById("cell-body");
   body.replaceChildren(make("p", `${titleOf(table)}: ${[plain(cell), ...all("b, small", cell).map((own) => own.textContent)].join("; ")}`));
   if (cell.title) body.append(make("p", cell.title, { class: "note" }));
-  body.append(make("h3", `Runs behind it: DVC stage ${stage}@${dataset}-${method}`), runTable(runs));
-  const upstream = stage === "pretrain" ? [] : runsOf("pretrain", dataset, method, "");
+  body.append(make("h3", `Runs behind it: DVC stage ${dvcStage(evaluation, dataset, method)}`), runTable(runs));
+  const upstream = evaluation === "pretrain" ? [] : runsOf("pretrain", dataset, method, "");
   if (upstream.length) body.append(make("h3", `Encoders: DVC stage pretrain@${dataset}-${method}`), runTable(upstream));
-  body.append(make("h3", "Compute exactly this again"), reproduce(stage, dataset, method, runs));
+  body.append(make("h3", "Compute exactly this again"), reproduce(evaluation, dataset, method, runs));
   body.append(make("p", "Without the kept copies the stage computes these cells anew and reuses all others.", { class: "note" }));
   body.append(make("h3", `Parameters of ${method}`), pairs(details.methods[method] ?? []));
   body.append(make("h3", `Data set ${dataset}`), pairs(details.datasets[dataset] ?? []));

@@ -1,7 +1,8 @@
 """All checks of ``bench verify`` in their order."""
 
-from bench.cells.cell import all_cells, cell_path
+from bench.cells.files import cell_path
 from bench.cells.records import read_record
+from bench.protocol.cell import all_cells
 from bench.protocol.protocol import Protocol
 from bench.report.leaderboard import RESULTS_TABLE
 from bench.trust.verify.check import Check

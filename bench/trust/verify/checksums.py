@@ -9,11 +9,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from bench.cells.cell import Cell, cell_path
-from bench.cells.files import CELL_FILE, data_folder
+from bench.cells.files import CELL_FILE, cell_path, data_folder
 from bench.cells.keys import Keys
 from bench.cells.records import read_record
 from bench.cells.store import file_checksums
+from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
 from bench.trust.verify.check import Check
 from imssl.datasets.prepared import read_card

@@ -8,27 +8,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.cells.cell import Cell, cell_path, cells_of, evaluation_of
 from bench.cells.files import (
     FEATURES_FILE,
     HISTORY_FILE,
-    PREDICTIONS_FILE,
     SUBSET_FILE,
-    block_predictions_file,
+    cell_path,
     data_folder,
     read_json,
     read_table,
 )
 from bench.cells.predictions import read_predictions
+from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import PREDICTIONS_FILE, STAGES
+from bench.report.layout import BY_FRACTION
 from bench.report.leaderboard import METRICS, RESULTS_TABLE
 from bench.trust.verify.check import Check
 from bench.trust.verify.recomputed import Values, cka_values, ks_distances, scores
 from imssl.cka import KERNELS
 from imssl.datasets.prepared import Card, read_card
-from imssl.encoder import BLOCKS
 from imssl.errors import UserError
 from imssl.seeds import numpy_generator
+from imssl.settings.encoder import BLOCKS
 
 # Columns of results.csv that tell its rows apart.
 PLACE = ("dataset", "method", "seed", "evaluation", "fraction", "block", "class", "metric")
@@ -75,39 +76,36 @@ def check_numbers(protocol: Protocol, cells: list[Cell]) -> list[Check]:
 
 def _place(cell: Cell, group: Group, label: str, metric: str) -> tuple[Any, ...]:
     fraction = None if group.fraction is None else float(group.fraction)
-    return (cell.dataset, cell.method, cell.seed, evaluation_of(cell), fraction, group.block, label, metric)
+    return (cell.dataset, cell.method, cell.seed, cell.stage, fraction, group.block, label, metric)
 
 
 def _recomputed(cell: Cell, protocol: Protocol, card: Card) -> Iterator[Group]:
-    if cell.stage == "finetune":
-        yield Group(cell.fraction, None, _finetuned(cell, card))
-    elif cell.stage == "probe":
-        for block in range(1, BLOCKS + 1):
-            yield Group(None, block, _scored(cell, block_predictions_file(block), card))
-    elif cell.stage == "reuse":
+    if cell.stage == "reuse":
         yield from _reused(cell, protocol)
     elif cell.stage == "ks":
         *smaller, everything = [_finetune_cell(cell, fraction) for fraction in protocol.label_fractions]
         reference = read_predictions(cell_path(everything) / PREDICTIONS_FILE, card).probabilities
-        for one in smaller:
-            own = read_predictions(cell_path(one) / PREDICTIONS_FILE, card).probabilities
-            yield Group(one.fraction, None, ks_distances(own, reference, card.task, card.classes))
+        for finetuned in smaller:
+            outputs = read_predictions(cell_path(finetuned) / PREDICTIONS_FILE, card).probabilities
+            yield Group(finetuned.fraction, None, ks_distances(outputs, reference, card.task, card.classes))
+    else:
+        for block, file in (STAGES[cell.stage].predictions or {}).items():
+            stored = read_predictions(cell_path(cell) / file, card)
+            values = scores(card.task, stored.labels, stored.probabilities, card.classes)
+            yield Group(cell.fraction, block, values | _choices(cell))
 
 
-def _finetuned(cell: Cell, card: Card) -> Values:
-    values = _scored(cell, PREDICTIONS_FILE, card)
-    values["", "labelled_images"] = float(len(read_table(cell_path(cell) / SUBSET_FILE, ("id",))))
-    if cell.mode == "full":
+def _choices(cell: Cell) -> Values:
+    """What can be counted again: the labelled images, and the step that was best on validation images."""
+    values: Values = {}
+    if STAGES[cell.stage].per_fraction:
+        values["", "labelled_images"] = float(len(read_table(cell_path(cell) / SUBSET_FILE, ("id",))))
+    if cell.stage == "finetune":
         history = read_table(cell_path(cell) / HISTORY_FILE)
         metric = history["validation_metric"].fillna(-np.inf)
         best = history[metric == metric.max()].sort_values("validation_loss", kind="stable").iloc[0]
         values["", "best_step"] = float(best["step"])
     return values
-
-
-def _scored(cell: Cell, file: str, card: Card) -> Values:
-    stored = read_predictions(cell_path(cell) / file, card)
-    return scores(card.task, stored.labels, stored.probabilities, card.classes)
 
 
 def _reused(cell: Cell, protocol: Protocol) -> Iterator[Group]:
@@ -126,7 +124,7 @@ def _reused(cell: Cell, protocol: Protocol) -> Iterator[Group]:
 
 
 def _finetune_cell(cell: Cell, fraction: float) -> Cell:
-    return Cell("finetune", cell.dataset, cell.method, cell.seed, fraction, "full")
+    return Cell("finetune", cell.dataset, cell.method, cell.seed, fraction)
 
 
 def _compare_table(check: Check, recomputed: dict[tuple[Any, ...], float | None]) -> None:
@@ -179,11 +177,9 @@ def _compare_short(
 
 
 def _short_places(protocol: Protocol) -> Iterator[tuple[str, float | None, int | None, str]]:
-    first = next(iter(protocol.datasets)), next(iter(protocol.methods))
-    for cell in cells_of("finetune", *first, protocol):
-        if cell.seed == protocol.seeds[0]:
-            evaluation = evaluation_of(cell)
-            yield evaluation, cell.fraction, None, f"{evaluation} {cell.fraction:g}"
+    for evaluation in BY_FRACTION:
+        for fraction in protocol.label_fractions:
+            yield evaluation, fraction, None, f"{evaluation} {fraction:g}"
     for block in range(1, BLOCKS + 1):
         yield "probe", None, block, f"probe block {block}"
 

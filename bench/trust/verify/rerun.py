@@ -10,27 +10,19 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from bench.cells.cell import Cell, Stage, all_cells, cell_path, cells_of
-from bench.cells.files import CELL_FILE, read_table, stage_folder
+from bench.cells.files import CELL_FILE, cell_path, read_table, stage_folder
 from bench.cells.keys import Keys
 from bench.cells.records import CellRecord, Provenance, read_record
 from bench.cells.store import cell_folder
+from bench.protocol.cell import Cell, all_cells, cells_of
 from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import STAGES
 from bench.trust.scratch import run_python, scratch_project
 from imssl.device import hardware_name
 from imssl.errors import UserError
 
 # What a computation takes, not what it finds: other in every run.
 COSTS = ("seconds", "peak_memory_mib", "images_per_second")
-
-# The stages whose output a stage reads.
-UPSTREAM: dict[str, tuple[Stage, ...]] = {
-    "pretrain": (),
-    "finetune": ("pretrain",),
-    "probe": ("pretrain",),
-    "reuse": ("finetune",),
-    "ks": ("finetune",),
-}
 
 
 @dataclass(frozen=True)
@@ -99,16 +91,18 @@ def rerun_cells(protocol: Protocol, count: int, seed: int) -> list[Rerun]:
 
 def _rerun(cell: Cell, protocol: Protocol, keys: Keys) -> Rerun:
     """Run the cell's stage where the store has all its other cells, so that only this one is computed."""
-    stored = cell_path(cell)
+    stored, spec = cell_path(cell), STAGES[cell.stage]
+    methods = list(protocol.methods) if spec.runs == "dataset" else [cell.method]
     with scratch_project() as folder:
-        for stage in UPSTREAM[cell.stage]:
+        for stage in spec.builds_on:
             _link(stage_folder(stage, cell.dataset, cell.method), folder)
-        for other in cells_of(cell.stage, cell.dataset, cell.method, protocol):
+        for other in (c for method in methods for c in cells_of(cell.stage, cell.dataset, method, protocol)):
             if other != cell and (cell_path(other) / CELL_FILE).is_file():
                 link = folder / cell_folder(other, keys.key(other))
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(cell_path(other).resolve())
-        ended = run_python(folder, ["-m", "bench.stage", cell.stage, cell.dataset, cell.method])
+        arguments = [{"dataset": cell.dataset, "method": cell.method}[name] for name in spec.arguments]
+        ended = run_python(folder, ["-m", "bench.stage", cell.stage, *arguments])
         made = folder / stored
         record, old = read_record(made) if ended.returncode == 0 else None, read_record(stored)
         if record is None or old is None:
@@ -131,8 +125,8 @@ def _link(path: Path, folder: Path) -> None:
 def _other_seed(cell: Cell, protocol: Protocol) -> Path | None:
     """The same cell's folder under another seed, where there is one with results."""
     for other in cells_of(cell.stage, cell.dataset, cell.method, protocol):
-        alike = (other.fraction, other.mode) == (cell.fraction, cell.mode)
-        if alike and other.seed != cell.seed and (cell_path(other) / CELL_FILE).is_file():
+        is_like = other.fraction == cell.fraction and other.seed != cell.seed
+        if is_like and (cell_path(other) / CELL_FILE).is_file():
             return cell_path(other)
     return None
 

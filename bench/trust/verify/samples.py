@@ -4,20 +4,19 @@ from itertools import pairwise
 
 import numpy as np
 
-from bench.cells.cell import Cell, cell_path
 from bench.cells.files import (
     FEATURES_FILE,
-    PREDICTIONS_FILE,
     SUBSET_FILE,
     VALIDATION_FILE,
-    block_predictions_file,
+    cell_path,
     data_folder,
     read_table,
 )
+from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import STAGES
 from bench.trust.verify.check import Check
 from imssl.datasets.prepared import Prepared, read_prepared
-from imssl.encoder import BLOCKS
 from imssl.errors import UserError
 
 
@@ -31,7 +30,7 @@ def check_predictions(protocol: Protocol, cells: list[Cell]) -> Check:
             assert prepared is not None
             for name, split in _prediction_files(cell):
                 _compare_samples(check, cell, name, prepared, split)
-            if cell.stage == "finetune" and cell.mode == "full":
+            if cell.stage == "finetune":
                 _compare_feature_ids(check, cell, prepared, protocol.reuse.samples)
     return check
 
@@ -40,7 +39,7 @@ def check_subsets(protocol: Protocol, cells: list[Cell]) -> Check:
     """Label subsets: distinct training images, the smaller in the larger, the same for every method."""
     check = Check("label subsets")
     for dataset in protocol.datasets:
-        own = [cell for cell in cells if cell.dataset == dataset and cell.stage == "finetune"]
+        own = [cell for cell in cells if cell.dataset == dataset and STAGES[cell.stage].per_fraction]
         if not own:
             continue
         prepared = read_prepared(data_folder(dataset))
@@ -51,7 +50,7 @@ def check_subsets(protocol: Protocol, cells: list[Cell]) -> Check:
 
 
 def _compare_subsets(check: Check, cells: list[Cell], training: set[str]) -> None:
-    """The subsets of one data set and seed, of every method and mode."""
+    """The subsets of one data set and seed, of every method and evaluation."""
     subsets = {cell: read_table(cell_path(cell) / SUBSET_FILE, ("id",))["id"].tolist() for cell in cells}
     first: dict[float, set[str]] = {}
     for cell, ids in subsets.items():
@@ -68,11 +67,10 @@ def _compare_subsets(check: Check, cells: list[Cell], training: set[str]) -> Non
 
 
 def _prediction_files(cell: Cell) -> list[tuple[str, str]]:
-    if cell.stage == "finetune":
-        return [(PREDICTIONS_FILE, "test"), (VALIDATION_FILE, "val")]
-    if cell.stage == "probe":
-        return [(block_predictions_file(block), "test") for block in range(1, BLOCKS + 1)]
-    return []
+    """Names of the files with predictions, each with the split that it is about."""
+    spec = STAGES[cell.stage]
+    files = [(name, "test") for name in (spec.predictions or {}).values()]
+    return files + ([(VALIDATION_FILE, "val")] if spec.per_fraction else [])
 
 
 def _compare_samples(check: Check, cell: Cell, name: str, prepared: Prepared, split: str) -> None:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from bench.analysis.claims import CLAIMS, Needed, claim_table, judge_each, judge_mean, read_claims
 from bench.analysis.evidence import MEASURES, Effect
-from bench.cells.cell import Cell
+from bench.protocol.cell import Cell
 from bench.summary.paired_effect import PairedEffect
 
 PAPER = ("moco-mse", "moco-barlow")
@@ -112,7 +112,7 @@ def test_one_seed_leaves_what_seeds_alone_can_show_open(judged):
 
 
 def test_a_hole_has_no_verdict(judged):
-    hole = Cell("finetune", "two", "moco", 1, 0.01, "full")
+    hole = Cell("finetune", "two", "moco", 1, 0.01)
     table = judged(better, holes={hole: "failed", Cell("ks", "one", "moco-mse", 0): "stale"})
     for claim in ("gain-with-few-labels", "never-clearly-worse"):
         assert set(table.loc[claim]["verdict"]) == {"none"}

@@ -18,14 +18,14 @@ from bench.analysis.document import (
     row_model,
     write_document,
 )
-from bench.cells.cell import Cell
+from bench.protocol.cell import Cell
 from bench.report.charts.plot_tables import plot_tables
 from bench.summary.tidy import COLUMNS
 from imssl.errors import UserError
 
 FIXTURE = Path(__file__).parent / "results_version_1.json"
 TEMPLATES = Path(bench.__file__).parents[1] / ".dvc" / "plots"
-HOLE = Cell("finetune", "two", "moco", 1, 0.01, "full")
+HOLE = Cell("finetune", "two", "moco", 1, 0.01)
 
 
 @pytest.fixture

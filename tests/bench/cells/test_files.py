@@ -7,7 +7,7 @@ import pytest
 
 from bench.cells.files import CELL_FILE, read_json, read_table, write_json, write_table
 from bench.cells.predictions import predictions_table, read_predictions
-from bench.cells.records import read_record
+from bench.cells.records import Outdated, read_record
 from imssl.datasets.prepared import Card, read_card, read_prepared
 from imssl.durable import write_text
 from imssl.errors import UserError
@@ -117,6 +117,12 @@ def test_predictions_of_another_data_set_or_without_numbers_are_refused(card, tm
 
 def test_a_record_of_another_schema_is_refused_and_a_missing_one_is_none(tmp_path):
     assert read_record(tmp_path) is None
-    (tmp_path / CELL_FILE).write_text(json.dumps({"schema_version": 2}))
-    with pytest.raises(UserError, match=r"not a cell record of schema 1(.|\n)*Delete"):
+    (tmp_path / CELL_FILE).write_text(json.dumps({"schema_version": 3}))
+    with pytest.raises(UserError, match=r"not a cell record of schema 2(.|\n)*Delete"):
+        read_record(tmp_path)
+
+
+def test_a_record_of_an_earlier_version_is_no_damage(tmp_path):
+    (tmp_path / CELL_FILE).write_text(json.dumps({"schema_version": 1, "mode": "full"}))
+    with pytest.raises(Outdated, match="written by an earlier version of the suite"):
         read_record(tmp_path)

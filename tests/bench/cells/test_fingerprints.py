@@ -9,10 +9,10 @@ import pytest
 
 import imssl
 from bench.cells import fingerprints
-from bench.cells.cell import CELL_STAGES
 from bench.cells.fingerprints import method_fingerprint, stage_fingerprint
 from bench.protocol import registry
 from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import CELL_STAGES
 
 ROOT = Path(imssl.__file__).parents[1]
 METHODS = ("random-init", "moco", "moco-mse", "moco-barlow")
@@ -197,7 +197,7 @@ print(json.dumps({module: loaded(module) for module in sys.argv[1:]}))
     names = {stage: f"bench.stages.{stage}" for stage in STAGES}
     names |= {m: f"imssl.methods.{m.replace('-', '_')}" for m in METHODS}
     ended = subprocess.run(
-        [sys.executable, "-c", program, "bench.stages.run_cells", *names.values()],
+        [sys.executable, "-c", program, "bench.launch.run_cells", *names.values()],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -205,7 +205,7 @@ print(json.dumps({module: loaded(module) for module in sys.argv[1:]}))
     )
     found = {module: set(files) for module, files in json.loads(ended.stdout).items()}
     # The suite reads params.yaml and data cards for every stage; their values are in the keys.
-    plumbing = found["bench.stages.run_cells"]
+    plumbing = found["bench.launch.run_cells"]
     assert {name for name in plumbing if "/settings/" not in name} <= {
         "imssl/__init__.py",
         "imssl/errors.py",
@@ -217,3 +217,10 @@ print(json.dumps({module: loaded(module) for module in sys.argv[1:]}))
     for name, module in names.items():
         taken = stage_fingerprint(name) if name in STAGES else method_fingerprint(name, protocol)
         assert found[module] - set(taken) - plumbing == set(), name
+
+
+def test_what_a_stage_imports_from_the_suite_is_not_in_its_fingerprint(copied, protocol):
+    """A module of the suite that moves leaves every finished cell as it is."""
+    imports = "from bench.cells import elsewhere\nfrom bench.cells.files import (\n    STORE,\n)\n"
+    assert changed_by({"bench/stages/ks.py": imports}, copied, protocol) == set()
+    assert changed_by({"bench/stages/ks.py": "\nfrom imssl import ks\n"}, copied, protocol) == {"stage-ks"}

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from bench.cells import fingerprints
-from bench.cells.cell import CELL_STAGES, Cell, all_cells, cells_of
 from bench.cells.keys import Keys
+from bench.protocol.cell import Cell, all_cells, cells_of
 from bench.protocol.protocol import Protocol, read_protocol
+from bench.protocol.stage_specs import CELL_STAGES
 from imssl.errors import UserError
 
 ROOT = Path(fingerprints.__file__).parents[1]
@@ -30,18 +31,20 @@ def before(prepared_project: Path) -> dict[Cell, str]:
     return keys_of(read_protocol())
 
 
-def test_the_cells_are_one_per_data_set_method_seed_and_fraction_and_mode(edited):
+def test_the_cells_are_one_per_data_set_method_seed_and_fraction(edited):
     protocol = edited("seeds: [0]", "seeds: [0, 7, 3]")
     cells = list(all_cells(protocol))
-    assert len(cells) == len(set(cells)) == 2 * 3 * 3 * (4 + 2 * 2)  # four plain stages, 2 fractions, 2 modes
+    assert (
+        len(cells) == len(set(cells)) == 2 * 3 * 3 * (4 + 3 * 2)
+    )  # four plain stages, three with 2 fractions
     assert [cell.seed for cell in cells_of("ks", "chest", "moco", protocol)] == [0, 7, 3]
     folders = [cell.folder for cell in cells_of("finetune", "chest", "moco", protocol)]
-    assert folders[:4] == [f"seed-0/fraction-{f}-{m}" for f in ("0.5", "1") for m in ("full", "frozen")]
-    assert len(set(folders)) == 12
+    assert folders[:2] == ["seed-0/fraction-0.5", "seed-0/fraction-1"]
+    assert len(set(folders)) == 6
 
 
 def test_every_cell_has_a_key_of_its_own(before):
-    assert len(set(before.values())) == len(before) == 2 * 3 * 8
+    assert len(set(before.values())) == len(before) == 2 * 3 * 10
     assert {len(key) for key in before.values()} == {64}
 
 
@@ -59,7 +62,8 @@ CHANGES = {
     ("  vertical_flip: 0.5", "  vertical_flip: 0.4"): set(CELL_STAGES),  # of fundus; see below for chest
     ("finetune:\n  epochs: 1", "finetune:\n  epochs: 2"): {"finetune", "reuse", "ks"},
     ("finetune_augmentation:\n", "finetune_augmentation:\n  hue: 0.2\n"): {"finetune", "reuse", "ks"},
-    ("linear:\n  l2: [0.1]", "linear:\n  l2: [0.2]"): {"finetune"},
+    ("linear:\n  l2: [0.1]", "linear:\n  l2: [0.2]"): {"frozen"},
+    ("knn:\n  neighbours: 5", "knn:\n  neighbours: 6"): {"knn"},
     ("probe:\n  l2: [0.1]", "probe:\n  l2: [0.2]"): {"probe"},
     ("permutations: 4", "permutations: 5"): {"reuse"},
     ("samples: 20", "samples: 10"): {"finetune", "reuse", "ks"},  # fine-tuning stores the features
@@ -75,9 +79,9 @@ def test_a_parameter_changes_the_keys_of_what_it_decides(before, edited, change)
     assert changed(before, keys_of(edited(*change))) == CHANGES[change]
 
 
-def test_fine_tuning_parameters_concern_one_mode(before, edited):
+def test_parameters_of_a_frozen_classifier_concern_nothing_else(before, edited):
     after = keys_of(edited("linear:\n  l2: [0.1]", "linear:\n  l2: [0.2]"))
-    assert {cell.mode for cell in before if before[cell] != after[cell]} == {"frozen"}
+    assert {cell.stage for cell in before if before[cell] != after[cell]} == {"frozen"}
 
 
 def test_a_method_changes_its_own_cells(before, edited):
@@ -149,7 +153,7 @@ def test_keys_are_the_same_in_another_process_and_with_the_keys_in_another_order
     (project / "params.yaml").write_text(shuffled)
     assert shuffled != tiny
     program = (
-        "import json; from bench.cells.cell import *; from bench.cells.keys import *\n"
+        "import json; from bench.protocol.cell import *; from bench.cells.keys import *\n"
         "from bench.protocol.protocol import read_protocol\n"
         "p = read_protocol(); k = Keys(p); print(json.dumps(sorted(k.key(c) for c in all_cells(p))))"
     )
@@ -173,4 +177,14 @@ def test_without_a_prepared_data_set_there_is_no_key(project):
 
 def test_titles_tell_cells_apart():
     assert Cell("pretrain", "chest", "moco", 3).title == "pretrain chest moco seed 3"
-    assert Cell("finetune", "chest", "moco", 3, 0.06, "full").title == "finetune chest moco seed 3 0.06 full"
+    assert Cell("finetune", "chest", "moco", 3, 0.06).title == "finetune chest moco seed 3 0.06"
+
+
+def test_two_rows_of_one_file_with_equal_settings_share_no_cell(prepared_project, edited):
+    again = "{file: moco.py, hidden: 16, dimension: 8, queue: 32, temperature: 0.2, batch_norm_splits: 1}"
+    protocol = edited("  moco:\n", f"  moco-again: {again}\n  moco:\n")
+    keys = Keys(protocol)
+    contents = [keys._method(method)["settings"] for method in ("moco", "moco-again")]
+    assert contents[0] == contents[1]
+    pretraining = [Cell("pretrain", "chest", method, 0) for method in ("moco", "moco-again")]
+    assert len({keys.key(cell) for cell in pretraining}) == 2

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.cells import store
-from bench.cells.cell import Cell
 from bench.cells.files import CELL_FILE
-from bench.cells.provenance import provenance
-from bench.cells.records import read_record
+from bench.cells.records import provenance, read_record
+from bench.protocol.cell import Cell
 from imssl.errors import UserError
 
 CELL = Cell("pretrain", "chest", "moco", 0)
@@ -84,8 +83,8 @@ def test_a_failed_cell_is_kept_with_its_reason(project):
 
 
 def test_a_copy_shares_nothing_with_the_store(kept):
-    target = Path("results/chest/moco/pretrain/seed-0")
-    store.copy_out(CELL, KEY, target)
+    target = Path("results/chest/pretrain/moco/seed-0")
+    store.copy_out(CELL, KEY)
     for file in (path for path in target.rglob("*") if path.is_file()):
         original = kept / file.relative_to(target)
         assert not file.is_symlink()
@@ -118,8 +117,8 @@ import os, signal
 from datetime import UTC, datetime
 from pathlib import Path
 from bench.cells import store
-from bench.cells.cell import Cell
-from bench.cells.provenance import provenance
+from bench.protocol.cell import Cell
+from bench.cells.records import provenance
 
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -147,7 +146,7 @@ def test_the_next_cell_clears_what_a_killed_process_left(project):
     program = f"""
 import os, signal
 from bench.cells import store
-from bench.cells.cell import Cell
+from bench.protocol.cell import Cell
 with store.writing(Cell("pretrain", "chest", "moco", 0), {KEY!r}) as folder:
     (folder / "metrics.json").write_text("{{}}")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -165,8 +164,8 @@ def test_two_processes_may_finish_the_same_cell(project):
 import sys
 from datetime import UTC, datetime
 from bench.cells import store
-from bench.cells.cell import Cell
-from bench.cells.provenance import provenance
+from bench.protocol.cell import Cell
+from bench.cells.records import provenance
 origin = provenance(datetime.now(UTC), 1.0, "CPU", "dvc repro")
 print("ready", flush=True)
 sys.stdin.readline()

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from bench.cells import store
-from bench.cells.cell import Cell, all_cells
 from bench.cells.keys import Keys
-from bench.cells.provenance import provenance
+from bench.cells.records import provenance
 from bench.forecast.estimate import FIXED, RunEstimate
+from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import Protocol, read_protocol
 
 
@@ -19,7 +19,7 @@ def keep(cell: Cell, protocol: Protocol, seconds: float) -> None:
 
 def test_before_anything_is_prepared_there_is_an_estimate_of_everything(project: Path):
     protocol = read_protocol()
-    estimate = RunEstimate(protocol, Keys(protocol))
+    estimate = RunEstimate(Keys(protocol))
     assert estimate.cells == list(all_cells(protocol))
     assert estimate.total == estimate.seconds_left > 0
     assert min(estimate.seconds(cell) for cell in estimate.cells) > 0
@@ -27,11 +27,11 @@ def test_before_anything_is_prepared_there_is_an_estimate_of_everything(project:
 
 def test_more_work_is_more_time(prepared_project, edited):
     def seconds(protocol: Protocol, cell: Cell) -> float:
-        return RunEstimate(protocol, Keys(protocol)).seconds(cell)
+        return RunEstimate(Keys(protocol)).seconds(cell)
 
     protocol = read_protocol()
     pretrain = Cell("pretrain", "chest", "moco", 0)
-    few, all_labels = (Cell("finetune", "chest", "moco", 0, fraction, "full") for fraction in (0.5, 1.0))
+    few, all_labels = (Cell("finetune", "chest", "moco", 0, fraction) for fraction in (0.5, 1.0))
     assert seconds(protocol, Cell("pretrain", "chest", "random-init", 0)) < seconds(protocol, pretrain)
     assert seconds(protocol, few) < seconds(protocol, all_labels)
     longer = edited("epochs: 2\n", "epochs: 20\n")
@@ -41,10 +41,10 @@ def test_more_work_is_more_time(prepared_project, edited):
 
 def test_measured_cells_give_the_rate_of_their_like_and_of_the_unknown(prepared_project):
     protocol = read_protocol()
-    nothing = RunEstimate(protocol, Keys(protocol))
+    nothing = RunEstimate(Keys(protocol))
     first, second = Cell("pretrain", "chest", "moco", 0), Cell("pretrain", "fundus", "moco", 0)
     keep(first, protocol, 1000 * nothing.seconds(first))
-    estimate = RunEstimate(protocol, Keys(protocol))
+    estimate = RunEstimate(Keys(protocol))
     assert estimate.is_done(first)
     assert not estimate.is_done(second)
     assert estimate.seconds(first) == pytest.approx(1000 * nothing.seconds(first), abs=1e-3)
@@ -56,7 +56,7 @@ def test_measured_cells_give_the_rate_of_their_like_and_of_the_unknown(prepared_
 
 def test_a_cell_that_ends_moves_the_estimate(prepared_project):
     protocol = read_protocol()
-    estimate = RunEstimate(protocol, Keys(protocol))
+    estimate = RunEstimate(Keys(protocol))
     cells = [cell for cell in estimate.cells if cell.stage == "ks"]
     before = estimate.seconds(cells[1])
     estimate.done(cells[0], 7.0)
@@ -72,6 +72,6 @@ def test_a_damaged_record_is_no_measurement(prepared_project):
     cell = Cell("ks", "chest", "moco", 0)
     keep(cell, protocol, 50.0)
     (store.cell_folder(cell, Keys(protocol).key(cell)) / "cell.json").write_text("{")
-    estimate = RunEstimate(protocol, Keys(protocol))
+    estimate = RunEstimate(Keys(protocol))
     assert not estimate.is_done(cell)
     assert estimate.seconds(cell) == pytest.approx(FIXED)

@@ -4,14 +4,15 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from bench.cells.cell import CELL_STAGES, Cell
 from bench.cells.keys import Keys
 from bench.cli import app
 from bench.forecast.estimate import Costs, RunEstimate
 from bench.forecast.plan import longest_worker, plan
 from bench.launch.run_stage import run_stage
 from bench.perf.calibration import calibrate
+from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol, read_protocol
+from bench.protocol.stage_specs import CELL_STAGES
 
 COSTS = Costs(
     fixed=1.0,
@@ -43,7 +44,7 @@ def test_the_longest_worker_decides(jobs, workers, expected):
 
 def test_seconds_of_cells_by_their_costs(prepared_project):
     protocol = read_protocol()
-    estimate = RunEstimate(protocol, Keys(protocol), COSTS)
+    estimate = RunEstimate(Keys(protocol), costs=COSTS)
     counts = json.loads((prepared_project / "data" / "chest" / "card.json").read_text())["counts"]
     train, val, test = (counts[split]["samples"] for split in ("train", "val", "test"))
     everything = train + val + test
@@ -51,10 +52,10 @@ def test_seconds_of_cells_by_their_costs(prepared_project):
     assert estimate.seconds(Cell("pretrain", "chest", "random-init", 0)) == pytest.approx(1 + watched)
     steps = 2 * (train // 16) * 16
     assert estimate.seconds(Cell("pretrain", "chest", "moco", 0)) == pytest.approx(1 + 0.1 * steps + watched)
-    frozen = Cell("finetune", "chest", "moco", 0, 1.0, "frozen")
+    frozen = Cell("frozen", "chest", "moco", 0, 1.0)
     assert estimate.seconds(frozen) == pytest.approx(1 + 0.001 * everything + 0.0001 * train)
     # An epoch of all labels is longer than the two steps that it must have at least.
-    full = Cell("finetune", "chest", "moco", 0, 1.0, "full")
+    full = Cell("finetune", "chest", "moco", 0, 1.0)
     passed = 2 * val + test + 2 * min(20, test)
     steps = -(-train // 16)
     assert estimate.seconds(full) == pytest.approx(1 + 0.2 * steps + 0.01 * train + 0.001 * passed)
@@ -67,7 +68,7 @@ def test_seconds_of_cells_by_their_costs(prepared_project):
 
 def test_a_plan_sums_up_what_is_missing(prepared_project):
     protocol = read_protocol()
-    estimate = RunEstimate(protocol, Keys(protocol), COSTS)
+    estimate = RunEstimate(Keys(protocol), costs=COSTS)
     whole = plan(protocol, estimate, workers=1)
     assert [stage.stage for stage in whole.stages] == list(CELL_STAGES)
     assert [stage.cells for stage in whole.stages] == [6, 24, 6, 6, 6]
@@ -92,7 +93,7 @@ def test_the_disk_of_a_plan_is_about_what_a_run_takes(prepared_project):
         assert run_stage([stage, "chest", "moco"]) == 0
     cells = prepared_project / ".bench" / "cells"
     taken = sum(file.stat().st_size for file in cells.rglob("*") if file.is_file())
-    estimate = RunEstimate(protocol, Keys(protocol))
+    estimate = RunEstimate(Keys(protocol))
     kept = {cell for cell in estimate.cells if estimate.is_done(cell)}
     assert len(kept) == 8
     for cell in estimate.cells:
@@ -117,7 +118,7 @@ def test_everything_is_calibrated_with_or_without_data(project, monkeypatch):
     assert min([*costs.forward.values(), *costs.fit_all.values(), *costs.compare.values()]) > 0
     slower = replace(costs, pretrain=dict.fromkeys(pairs, 10.0))
     keys = Keys(protocol)
-    assert RunEstimate(protocol, keys, slower).total > RunEstimate(protocol, keys, costs).total
+    assert RunEstimate(keys, costs=slower).total > RunEstimate(protocol, keys, costs).total
 
 
 def test_the_verb_predicts_and_says_when_nothing_is_left(prepared_project, monkeypatch):

@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cells import store
-from bench.cells.cell import Cell
+import bench
 from bench.cells.files import read_json
 from bench.cells.records import read_record
-from bench.launch.run_stage import STAGES, run_stage
+from bench.launch.run_cells import run_cells
+from bench.launch.run_stage import run_stage
+from bench.protocol.cell import Cell
 from bench.protocol.protocol import read_protocol
-from bench.stages.run_cells import run_cells
+from bench.protocol.stage_specs import CELL_STAGES, STAGES
 from imssl.errors import Diverged
 
-ORDER = ("pretrain", "finetune", "probe", "reuse", "ks")
+METHODS = ("random-init", "moco", "moco-barlow")
 
 
 @pytest.fixture
@@ -29,6 +30,19 @@ def run(prepared_project, capsys):
     return run_it
 
 
+def calls(dataset: str) -> list[tuple[str, ...]]:
+    """What DVC runs for a data set once it is prepared, in its order."""
+    return [
+        arguments
+        for stage in CELL_STAGES
+        for arguments in (
+            [(stage, dataset, method) for method in METHODS]
+            if STAGES[stage].runs == "method"
+            else [(stage, dataset)]
+        )
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -36,8 +50,11 @@ def run(prepared_project, capsys):
         (["nothing"], "usage: python -m bench.stage STAGE"),
         (["pretrain", "chest"], "pretrain <dataset> <method>"),
         (["data", "lungs"], "dataset lungs is not in params.yaml; there are: chest, fundus"),
-        (["ks", "chest", "simclr"], "method simclr is not in params.yaml; there are: random-init, moco"),
-        (["probe", "chest", "moco"], "Run: dvc repro"),
+        (
+            ["finetune", "chest", "simclr"],
+            "method simclr is not in params.yaml; there are: random-init, moco",
+        ),
+        (["probe", "chest"], "Run: dvc repro"),
     ],
 )
 def test_a_mistake_is_one_message_and_status_2(run, arguments, words):
@@ -53,37 +70,33 @@ def test_the_longest_cells_are_begun_first(prepared_project, edited, monkeypatch
     edited("seeds: [0]", "seeds: [0, 1]")
     begun: list[Cell] = []
 
-    def compute(cell, key, folder, on_progress):
-        begun.append(cell)
-        return "none"
-
-    run_cells("finetune", "chest", "moco", read_protocol(), compute)
-    assert len(begun) == 2 * 2 * len(read_protocol().label_fractions)
+    monkeypatch.setattr("bench.stages.finetune.compute", lambda job: begun.append(job.cell))
+    run_cells("finetune", "chest", ["moco"], read_protocol())
+    assert len(begun) == 2 * len(read_protocol().label_fractions)
     # All labels before few, for both seeds, as whole networks are trained on each of them.
-    full = [cell.fraction for cell in begun if cell.mode == "full"]
-    assert full == sorted(full, reverse=True)
-    assert [cell.mode for cell in begun[:2]] == ["full", "full"]
+    fractions = [cell.fraction for cell in begun]
+    assert fractions == sorted(fractions, reverse=True)
 
 
 def test_every_stage_has_a_module():
-    folder = Path(store.__file__).parent / "stages"
+    folder = Path(bench.__file__).parent / "stages"
     assert {path.stem for path in folder.glob("[!_]*.py")} == set(STAGES)
 
 
 def test_the_stages_compute_once_and_reuse_what_is_finished(run, edited):
-    for stage in ORDER:
-        status, out, err = run(stage, "chest", "moco")
+    for arguments in calls("chest"):
+        status, out, err = run(*arguments)
         assert (status, err) == (0, "")
         assert "reused" not in out
-        assert f"{stage} chest moco seed 0" in out
+        assert f"{arguments[0]} chest {arguments[-1] if len(arguments) == 3 else 'moco'} seed 0" in out
     results = {file: file.read_bytes() for file in Path("results").rglob("*") if file.is_file()}
-    for stage in ORDER:
-        status, out, _ = run(stage, "chest", "moco")
+    for arguments in calls("chest"):
+        status, out, _ = run(*arguments)
         assert status == 0
         assert all("reused" in line for line in out.splitlines())
     assert {file: file.read_bytes() for file in Path("results").rglob("*") if file.is_file()} == results
     # DVC deletes a stage's output before it runs it; the store brings the same bytes back.
-    shutil.rmtree("results/chest/moco/finetune")
+    shutil.rmtree("results/chest/finetune/moco")
     run("finetune", "chest", "moco")
     assert {file: file.read_bytes() for file in Path("results").rglob("*") if file.is_file()} == results
     # Another seed is another cell, beside the first.
@@ -96,22 +109,22 @@ def test_the_stages_compute_once_and_reuse_what_is_finished(run, edited):
     # And a seed that is taken away leaves nothing behind.
     edited("seeds: [1, 0]", "seeds: [1]")
     run("pretrain", "chest", "moco")
-    assert [path.name for path in Path("results/chest/moco/pretrain").iterdir()] == ["seed-1"]
+    assert [path.name for path in Path("results/chest/pretrain/moco").iterdir()] == ["seed-1"]
 
 
 def test_what_the_stages_leave_is_whole_and_consistent(run):
-    for stage in ORDER:
-        assert run(stage, "fundus", "random-init")[0] == 0
+    for arguments in calls("fundus"):
+        assert run(*arguments)[0] == 0
     records = [read_record(file.parent) for file in Path("results").rglob("cell.json")]
-    assert len(records) == 8
+    assert len(records) == len(METHODS) * (4 + 3 * 2)
     assert {record.status for record in records} == {"done"}
     assert len(list(Path(".bench/work").iterdir())) == 0
     assert not list(Path().rglob("*.partial"))
-    ks = read_json(Path("results/fundus/random-init/ks/seed-0/metrics.json"))
-    assert [row["fraction"] for row in ks] == [0.5]
-    reuse = read_json(Path("results/fundus/random-init/reuse/seed-0/metrics.json"))
-    assert len(reuse) == 2 * 4 * 2
-    half, full = (Path(f"results/fundus/random-init/finetune/seed-0/fraction-{f}-full") for f in ("0.5", "1"))
+    ks = read_json(Path("results/fundus/ks/random-init/seed-0/metrics.json"))
+    assert {row["fraction"] for row in ks} == {0.5}
+    reuse = read_json(Path("results/fundus/reuse/random-init/seed-0/metrics.json"))
+    assert len([row for row in reuse if row["metric"] in ("cka_linear", "cka_rbf")]) == 2 * 4 * 2
+    half, full = (Path(f"results/fundus/finetune/random-init/seed-0/fraction-{f}") for f in ("0.5", "1"))
     subset, everything = ((folder / "subset.csv").read_text().split() for folder in (half, full))
     assert set(subset) < set(everything)
     with np.load(full / "features.npz", allow_pickle=False) as features:
@@ -132,16 +145,14 @@ def test_a_diverged_cell_fails_alone_and_takes_what_builds_on_it(run, edited, mo
         return real(encoder, build, recipe, *rest)
 
     monkeypatch.setattr(stage, "pretrain", diverge_for_seed_0)
-    status, out, _ = run("pretrain", "chest", "moco")
-    assert status == 0
-    assert "seed 0: FAILED: loss is not finite after step 3 of 4" in out
-    for name in ORDER[1:]:
-        status, out, _ = run(name, "chest", "moco")
+    for arguments in calls("chest"):
+        status, out, _ = run(*arguments)
         assert status == 0
         failed = [line for line in out.splitlines() if "FAILED" in line]
         assert all("seed 0" in line and "loss is not finite" in line for line in failed)
-        assert len(failed) == (4 if name == "finetune" else 1)
-    record = read_record(Path("results/chest/moco/ks/seed-0"))
+        methods = 1 if len(arguments) == 3 else len(METHODS)
+        assert len(failed) == methods * (2 if STAGES[arguments[0]].per_fraction else 1)
+    record = read_record(Path("results/chest/ks/moco/seed-0"))
     assert record.status == "failed"
     assert record.files == {}
     # A failure is as final as a result: the same cell would fail again.
@@ -173,21 +184,38 @@ def test_equal_seeds_give_equal_bytes(run):
         shutil.rmtree(".bench", ignore_errors=True)
         torch.manual_seed(len(encoders))  # the global state must not matter
         assert run("pretrain", "chest", "moco")[0] == 0
-        encoders.append(Path("results/chest/moco/pretrain/seed-0/encoder.safetensors").read_bytes())
+        encoders.append(Path("results/chest/pretrain/moco/seed-0/encoder.safetensors").read_bytes())
     assert encoders[0] == encoders[1]
 
 
 def test_a_cell_of_other_weights_than_the_protocol_is_refused(run):
     assert run("pretrain", "chest", "moco")[0] == 0
-    file = Path("results/chest/moco/pretrain/seed-0/encoder.safetensors")
+    file = Path("results/chest/pretrain/moco/seed-0/encoder.safetensors")
     file.write_bytes(file.read_bytes()[:1000])
-    status, _, err = run("probe", "chest", "moco")
+    status, _, err = run("finetune", "chest", "moco")
     assert status == 2
     assert "encoder.safetensors is not as it was when the cell was finished" in err
 
 
 def test_the_cell_of_the_store_knows_the_command_that_computes_it(run):
     run("pretrain", "chest", "random-init")
-    record = read_record(Path("results/chest/random-init/pretrain/seed-0"))
+    record = read_record(Path("results/chest/pretrain/random-init/seed-0"))
     assert record.provenance.command == "dvc repro pretrain@chest-random-init"
     assert Cell(record.stage, record.dataset, record.method, record.seed).folder == "seed-0"
+
+
+def test_a_stage_of_all_methods_computes_what_is_new_and_drops_who_has_left(run, edited):
+    for arguments in calls("chest")[: 2 * len(METHODS)]:
+        assert run(*arguments)[0] == 0
+    assert run("ks", "chest")[0] == 0
+    edited("  moco-barlow:", "  moco-new: {file: moco.py, queue: 32}\n  moco-barlow:")
+    for stage in ("pretrain", "finetune"):
+        assert run(stage, "chest", "moco-new")[0] == 0
+    lines = run("ks", "chest")[1].splitlines()
+    assert {line.split()[2]: "reused" in line for line in lines} == {
+        **dict.fromkeys(METHODS, True),
+        "moco-new": False,
+    }
+    edited("  moco-new: {file: moco.py, queue: 32}\n", "")
+    assert run("ks", "chest")[0] == 0
+    assert {path.name for path in Path("results/chest/ks").iterdir()} == set(METHODS)

@@ -25,7 +25,7 @@ from bench.machine.failures import machine_failure
 from bench.protocol.protocol import read_protocol
 from bench.summary.read import read_results
 
-ENCODERS = "results/chest/moco/pretrain/seed-*/encoder.safetensors"
+ENCODERS = "results/chest/pretrain/moco/seed-*/encoder.safetensors"
 
 
 @pytest.fixture
@@ -269,8 +269,8 @@ def test_empty_classes_and_tiny_fractions_have_documented_outcomes(
     for file in Path("results/fundus/random-init").rglob(CELL_FILE):
         record = read_record(file.parent)
         assert record.status == "done" or record.reason
-    metrics = read_json(Path("results/fundus/random-init/finetune/seed-0/fraction-1-full/metrics.json"))
-    smallest = read_json(Path("results/fundus/random-init/finetune/seed-0/fraction-1e-06-full/metrics.json"))
+    metrics = read_json(Path("results/fundus/finetune/random-init/seed-0/fraction-1/metrics.json"))
+    smallest = read_json(Path("results/fundus/finetune/random-init/seed-0/fraction-1e-06/metrics.json"))
     # The smallest subset still shows every class that there is.
     assert 1 <= smallest["labelled_images"] <= metrics["labelled_images"]
     if len(set(grades)) == 1:

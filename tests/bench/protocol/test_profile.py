@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.cells.method_facts import method_facts
 from bench.protocol.params_file import read_params
 from bench.protocol.profile import PLACE, find_data, profiles, use_profile
 from bench.protocol.protocol import read_protocol
-from bench.protocol.registry import check_methods
 from imssl.errors import UserError
 
 NAMES = ("demo", "small", "medmnist", "paper")
@@ -41,7 +41,7 @@ def test_every_profile_is_a_protocol_whose_methods_load(empty, name):
     assert f"params.yaml is now profile {name}." in said
     protocol = read_protocol()
     assert protocol.profile == name
-    assert list(check_methods(protocol)) == ["random-init", "moco", "moco-mse", "moco-barlow"]
+    assert list(method_facts(protocol)) == ["random-init", "moco", "moco-mse", "moco-barlow"]
     assert PLACE.search(Path("params.yaml").read_text()) is None
 
 

@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.cells.method_facts import method_facts
 from bench.conformance.check import CheckReport, RuleOutcome
 from bench.methods import checked
 from bench.methods.checked import check_state, record_of
 from bench.protocol import registry
 from bench.protocol.protocol import read_protocol
-from bench.protocol.registry import check_methods, load_method, method_file
+from bench.protocol.registry import load_method, method_file
 from bench.report.pages.background import unchecked
 from imssl.errors import UserError
 
@@ -18,10 +19,10 @@ BUILT_IN = {"random-init": "RandomInit", "moco": "Moco", "moco-mse": "MocoMse", 
 def test_each_built_in_method_loads_with_its_defaults(edited):
     protocol = edited("  random-init: {}\n", "  random-init: {}\n  moco-mse: {}\n")
     assert {method: load_method(method, protocol).method.__name__ for method in protocol.methods} == BUILT_IN
-    settings = check_methods(protocol)
-    assert settings["moco"]["hidden"] == 16  # as given
-    assert settings["moco"]["queue_limit"] == 1.0  # by default
-    assert settings["moco-mse"]["block_weights"] == [0.25] * 4
+    settings = method_facts(protocol)
+    assert settings["moco"].settings["hidden"] == 16  # as given
+    assert settings["moco"].settings["queue_limit"] == 1.0  # by default
+    assert settings["moco-mse"].settings["block_weights"] == [0.25] * 4
 
 
 def test_an_unknown_method_is_answered_with_those_there_are(edited, tiny):
@@ -53,7 +54,7 @@ def test_a_refused_hyperparameter_is_named_with_its_line(edited, tiny, name):
     )
     line = tiny.splitlines().index("  random-init: {}") + 4
     with pytest.raises(UserError) as error:
-        check_methods(protocol)
+        method_facts(protocol)
     assert f"params.yaml, line {line}: " in str(error.value)
     assert [word for word in words if word not in str(error.value)] == []
 

@@ -59,8 +59,7 @@ def value(table, cell, metric, **where):
     rows = table[
         (table["dataset"] == cell.dataset) & (table["method"] == cell.method) & (table["seed"] == cell.seed)
     ]
-    evaluation = "frozen" if cell.mode == "frozen" else cell.stage
-    where = {"evaluation": evaluation, "class": "", "metric": metric, **where}
+    where = {"evaluation": cell.stage, "class": "", "metric": metric, **where}
     if cell.fraction is not None:
         where["fraction"] = cell.fraction
     for name, wanted in where.items():

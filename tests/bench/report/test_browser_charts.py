@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from bench.cells.cell import Cell
+from bench.protocol.cell import Cell
 from bench.report.layout import number
 from bench.report.leaderboard import write_reports
 from tests.bench.report.reading import value

@@ -1,7 +1,7 @@
 """What stands behind a number: the runs, where they come from, and their keys."""
 
-from bench.cells.cell import Cell
 from bench.cells.keys import Keys
+from bench.protocol.cell import Cell
 from tests.bench.report.reading import details_of
 from tests.bench.small_run import CHEST, FUNDUS, small_protocol
 
@@ -23,7 +23,7 @@ def test_details_of_a_cell_name_its_runs_and_where_they_come_from(page):
 def test_keys_in_the_details_begin_those_of_the_cells(run, page, monkeypatch):
     monkeypatch.chdir(run)
     details = details_of(page)
-    cell = Cell("finetune", CHEST, "moco", 0, 0.1, "full")
+    cell = Cell("finetune", CHEST, "moco", 0, 0.1)
     assert (
         Keys(small_protocol()).key(cell).startswith(details["cells"]["finetune"][CHEST]["moco"]["0.1"][0][5])
     )

@@ -8,7 +8,7 @@ import pytest
 import vl_convert
 from scipy.stats import ks_2samp
 
-from bench.cells.cell import Cell
+from bench.protocol.cell import Cell
 from bench.report.charts.vega import chart_script
 from bench.report.layout import number, percent
 from bench.report.output_distributions import outputs_of
@@ -67,8 +67,7 @@ def test_the_distributions_are_those_of_the_predictions_and_their_gap_is_the_ks_
     for own in found:
         column = card(CHEST).classes.index(own.class_name)
         few, every = (
-            probabilities_of(Cell("finetune", CHEST, own.method, 0, share, "full"))[:, column]
-            for share in (0.1, 1.0)
+            probabilities_of(Cell("finetune", CHEST, own.method, 0, share))[:, column] for share in (0.1, 1.0)
         )
         assert own.distance == pytest.approx(ks_2samp(few, every).statistic, abs=1e-12)
         row = re.search(

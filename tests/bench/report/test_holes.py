@@ -5,11 +5,11 @@ import shutil
 
 import pandas as pd
 
-from bench.cells.cell import Cell
 from bench.cells.files import CELL_FILE, METRICS_FILE, data_folder, stage_folder, write_json
 from bench.cells.keys import Keys
 from bench.cells.records import read_record
 from bench.cells.store import file_checksums
+from bench.protocol.cell import Cell
 from bench.report.leaderboard import write_reports
 from imssl.durable import write_text
 from tests.bench.report.reading import Page

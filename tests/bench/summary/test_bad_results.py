@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cells.cell import Cell
 from bench.cells.files import CELL_FILE
 from bench.cells.keys import Keys
 from bench.cells.records import read_record
 from bench.cells.store import checkpoint_file, file_checksums
 from bench.launch.run_stage import run_stage
+from bench.protocol.cell import Cell
 from bench.protocol.protocol import read_protocol
 from bench.summary.read import read_results
 from imssl.checkpoint import save_checkpoint
 
-PRETRAINED = Path("results/chest/moco/pretrain/seed-0")
-FINETUNED = Path("results/chest/moco/finetune/seed-0/fraction-1-full")
+PRETRAINED = Path("results/chest/pretrain/moco/seed-0")
+FINETUNED = Path("results/chest/finetune/moco/seed-0/fraction-1")
 PREDICTIONS = FINETUNED / "predictions.csv"
 CELLS = {
     PRETRAINED: Cell("pretrain", "chest", "moco", 0),
-    FINETUNED: Cell("finetune", "chest", "moco", 0, 1.0, "full"),
+    FINETUNED: Cell("finetune", "chest", "moco", 0, 1.0),
 }
 
 

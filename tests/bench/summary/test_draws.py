@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from bench.cells.cell import Cell
+from bench.protocol.cell import Cell
 from bench.summary.bootstrap import resample_counts
 from bench.summary.draws import Comparison, draw_comparisons, places
 from bench.summary.patient_pairs import PatientPairs
@@ -21,10 +21,7 @@ def test_values_and_draws_are_those_of_scikit_learn(protocol_of, results_of):
     results = results_of(protocol, lambda cell, block: 1)
     column = draw_comparisons(protocol, results)[Comparison("one", "finetune", 0.01, None)]
     assert (column.methods, column.unit, column.units) == (("moco", "moco-mse"), "patients", 30)
-    found = [
-        results.predictions[Cell("finetune", "one", "moco-mse", seed, 0.01, "full"), None]
-        for seed in (0, 1, 2)
-    ]
+    found = [results.predictions[Cell("finetune", "one", "moco-mse", seed, 0.01), None] for seed in (0, 1, 2)]
     expected = [roc_auc_score(run.labels, run.probabilities[:, 1]) for run in found]
     np.testing.assert_allclose(column.values[1], expected, rtol=1e-12)
     seed = derived_seed(0, "bootstrap", "one")
@@ -62,7 +59,7 @@ def test_every_place_of_the_protocol_has_a_column(protocol_of, results_of):
 
 def test_a_method_with_a_hole_is_left_out_with_its_reason(protocol_of, results_of):
     protocol = protocol_of(datasets=["one"])
-    failed = Cell("finetune", "one", "moco", 1, 1.0, "frozen")
+    failed = Cell("frozen", "one", "moco", 1, 1.0)
     holes = {failed: "failed", **{Cell("probe", "one", name, 0): "missing" for name in protocol.methods}}
     columns = draw_comparisons(protocol, results_of(protocol, lambda cell, block: 1, holes))
     column = columns[Comparison("one", "frozen", 1.0, None)]
@@ -89,7 +86,7 @@ def test_a_data_set_that_is_not_prepared_has_empty_columns(protocol_of, results_
 def test_predictions_on_other_samples_are_never_compared(protocol_of, results_of):
     protocol = protocol_of(datasets=["one"], methods=["moco", "moco-mse"], seeds=[0])
     results = results_of(protocol, lambda cell, block: 1)
-    odd = (Cell("finetune", "one", "moco-mse", 0, 0.01, "full"), None)
+    odd = (Cell("finetune", "one", "moco-mse", 0, 0.01), None)
     run = results.predictions[odd]
     results.predictions[odd] = run.model_copy(update={"ids": run.ids[::-1]})
     column = draw_comparisons(protocol, results)[Comparison("one", "finetune", 0.01, None)]
@@ -119,7 +116,7 @@ def test_draws_are_kept_and_found_by_content(protocol_of, results_of, tmp_path, 
     assert computed == []
     for place, column in first.items():
         np.testing.assert_array_equal(again[place].draws, column.draws)
-    changed = (Cell("finetune", "one", "moco", 0, 0.01, "full"), None)
+    changed = (Cell("finetune", "one", "moco", 0, 0.01), None)
     run = results.predictions[changed]
     results.predictions[changed] = run.model_copy(update={"probabilities": run.probabilities[:, ::-1]})
     third = draw_comparisons(protocol, results)

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 import bench.summary.prediction_files
-from bench.cells.cell import Cell
 from bench.cells.files import write_table
 from bench.cells.predictions import predictions_table, read_predictions
+from bench.protocol.cell import Cell
 from bench.summary.prediction_files import PredictionFiles
 from imssl.errors import UserError
 from tests.bench.small_run import CHEST, FUNDUS, card, probabilities_of, samples_of

@@ -12,19 +12,18 @@ import pandas as pd
 import pytest
 
 import bench
-from bench.cells.cell import Cell, cell_path
-from bench.cells.files import write_table
+from bench.cells.files import cell_path, write_table
 from bench.cells.predictions import predictions_table
-from bench.cells.provenance import provenance
-from bench.cells.records import CellRecord, write_record
+from bench.cells.records import CellRecord, provenance, write_record
 from bench.cli import main
+from bench.protocol.cell import Cell
 from bench.protocol.protocol import read_protocol
 from bench.trust.traps import TRAPS, spring
 from imssl.datasets.prepared import read_prepared
 from imssl.errors import UserError
 
 ROOT = Path(bench.__file__).parents[1]
-CELL = Cell("finetune", "chest", "moco", 0, 0.5, "full")
+CELL = Cell("finetune", "chest", "moco", 0, 0.5)
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def finetuned(prepared_project: Path) -> Path:
     after = before + 0.1 * generator.normal(size=(20, 64)).astype(np.float32)
     np.savez(folder / "features.npz", allow_pickle=False, before_4=before, after_4=after)
     record = CellRecord(
-        key="0" * 64, stage="finetune", dataset="chest", method="moco", seed=0, fraction=0.5, mode="full",
+        key="0" * 64, stage="finetune", dataset="chest", method="moco", seed=0, fraction=0.5,
         status="done", reason=None, files={}, provenance=provenance(datetime.now(UTC), 1.0, "CPU", "x"),
     )  # fmt: skip
     write_record(folder, record)

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.cells.cell import all_cells
 from bench.cells.records import read_record, write_record
 from bench.cli import main
 from bench.launch.run_stage import run_stage
+from bench.protocol.cell import all_cells
 from bench.protocol.protocol import read_protocol
 from bench.report.leaderboard import write_reports
 from bench.trust.verify import recomputed, rerun
@@ -131,7 +131,7 @@ def turn_a_bit(file: str) -> None:
     Path(file).write_bytes(content)
 
 
-CELL = "results/chest/moco/finetune/seed-0/fraction-0.5-full"
+CELL = "results/chest/finetune/moco/seed-0/fraction-0.5"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ CELL = "results/chest/moco/finetune/seed-0/fraction-0.5-full"
         ("data/chest/samples.csv", "data files against their card"),
         (f"{CELL}/predictions.csv", "files of the cells against cell.json"),
         (f"{CELL}/features.npz", "files of the cells against cell.json"),
-        ("results/chest/moco/pretrain/seed-1/encoder.safetensors", "files of the cells against cell.json"),
+        ("results/chest/pretrain/moco/seed-1/encoder.safetensors", "files of the cells against cell.json"),
         (f"{CELL}/cell.json", "files of the cells against cell.json"),
     ],
 )
@@ -172,11 +172,11 @@ def test_numbers_that_do_not_follow_from_the_predictions_are_named(verify, quick
     metrics = json.loads(Path(CELL, "metrics.json").read_text())
     metrics["macro_auroc"] += 0.01
     Path(CELL, "metrics.json").write_text(json.dumps(metrics))
-    ks = Path("results/chest/moco/ks/seed-1/metrics.json")
+    ks = Path("results/chest/ks/moco/seed-1/metrics.json")
     rows = json.loads(ks.read_text())
     rows[0]["mean"] *= 0.5
     ks.write_text(json.dumps(rows))
-    cka = Path("results/chest/random-init/reuse/seed-0/metrics.json")
+    cka = Path("results/chest/reuse/random-init/seed-0/metrics.json")
     rows = json.loads(cka.read_text())
     rows[0]["observed"] += 1e-5
     cka.write_text(json.dumps(rows))
@@ -244,7 +244,7 @@ def test_dvc_lock_is_checked_against_the_disk(verify, quick):
 
 
 def test_a_partial_run_is_checked_as_far_as_it_goes(verify, quick):
-    shutil.rmtree("results/chest/moco/ks")
+    shutil.rmtree("results/chest/ks/moco")
     write_reports(read_protocol())
     status, content, _ = verify()
     assert (status, wrong(content)) == (0, [])
@@ -279,7 +279,7 @@ def test_a_cell_that_comes_out_otherwise_fails_here_and_is_measured_elsewhere(ve
     """An encoder whose weights were moved a little: its cells cannot come out as they are stored."""
     for seed in (0, 1):
         for method in METHODS:
-            folder = Path(f"results/chest/{method}/probe/seed-{seed}")
+            folder = Path(f"results/chest/probe/{method}/seed-{seed}")
             file = folder / "predictions_block_2.csv"
             table = pd.read_csv(file, dtype={"id": str, "patient": str})
             table[table.columns[-1]] = (table[table.columns[-1]] + 1e-6).clip(0, 1)

@@ -1,0 +1,104 @@
+"""A cell at work: what a stage's `compute` is given, and where it finds the cells that it builds on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cells import store
+from bench.cells.files import cell_path, data_folder
+from bench.cells.keys import Keys
+from bench.cells.records import read_record
+from bench.protocol.cell import Cell
+from bench.protocol.protocol import Protocol
+from bench.protocol.stage_specs import Stage
+from imssl.datasets.prepared import Prepared, read_prepared
+from imssl.errors import Diverged, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+# Called with how many of a cell's steps are done, and of how many.
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell that is to be computed.
+
+    Attributes:
+        cell: which.
+        keys: of the protocol's cells.
+        folder: where its files go; it becomes the finished cell as a whole or not at all.
+        on_progress: to be called now and then.
+    """
+
+    cell: Cell
+    keys: Keys
+    folder: Path
+    on_progress: OnProgress
+
+    @property
+    def protocol(self) -> Protocol:
+        """What was asked for."""
+        return self.keys.protocol
+
+    @property
+    def key(self) -> str:
+        """Of the cell."""
+        return self.keys.key(self.cell)
+
+    @property
+    def prepared(self) -> Prepared:
+        """The cell's data set; read once in a process, and shared with those that it forks."""
+        return prepared_dataset(self.cell.dataset)
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where the cell computes."""
+        # Imported here: torch takes seconds, and some stages do without.
+        from imssl.device import select_device
+
+        return select_device(self.protocol.hardware)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where it keeps what it needs to go on after a kill."""
+        return store.checkpoint_file(self.key)
+
+    def built_on(self, stage: Stage, fraction: float | None = None) -> Path:
+        """Folder of a finished cell of an earlier stage, of the same data set, method and seed.
+
+        Raises:
+            Diverged: that cell has failed, and so does this one.
+            UserError: it is missing, of other settings, code or data, or not as it was finished. What is
+                built on it would be kept under a key that promises something else.
+        """
+        source = Cell(stage, self.cell.dataset, self.cell.method, self.cell.seed, fraction)
+        folder = cell_path(source)
+        record = read_record(folder)
+        if record is None:
+            raise UserError(
+                f"{folder} holds no finished cell, and {self.cell.title} builds on it. Run: dvc repro"
+            )
+        if record.key != self.keys.key(source):
+            raise UserError(
+                f"{folder} was computed under other settings, code or data, and {self.cell.title} builds on "
+                "it. Run: dvc repro"
+            )
+        if record.status == "failed":
+            raise Diverged(f"{source.title} failed: {record.reason}")
+        wrong = sorted(name for name, _ in record.files.items() ^ store.file_checksums(folder).items())
+        if wrong:
+            raise UserError(
+                f"{folder / wrong[0]} is not as it was when the cell was finished: it has changed, is "
+                f"missing or does not belong there. Delete {folder} and run: dvc repro"
+            )
+        return folder
+
+
+@cache
+def prepared_dataset(dataset: str) -> Prepared:
+    """A prepared data set, checked against its card and read once in a process."""
+    return read_prepared(data_folder(dataset))

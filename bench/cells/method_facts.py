@@ -1,0 +1,176 @@
+"""What the suite has to know of a method before it runs: its settings in full, and whether it trains.
+
+Only the class can say, and a method's file is code that may have been written by anybody. So the file is
+imported in a process that ends after its answer, and the answer is kept under a hash of the file, of what it
+imports and of its row in params.yaml. Of the stages, pretraining alone imports a method's file itself.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.cells.files import STORE, write_json
+from bench.cells.fingerprints import digest, method_fingerprint
+from bench.protocol.protocol import Protocol, values
+from bench.protocol.registry import FILE_KEY, load_method, method_file
+from imssl.errors import UserError
+
+FOLDER = STORE / "methods"
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What a row of the protocol is.
+
+    Attributes:
+        settings: hyper-parameters, defaults filled in.
+        defaults: those of the class.
+        pretrains: whether it trains at all.
+    """
+
+    settings: dict[str, Any]
+    defaults: dict[str, Any]
+    pretrains: bool
+
+
+_known: dict[str, MethodFacts] = {}
+
+
+def method_facts(protocol: Protocol) -> dict[str, MethodFacts]:
+    """Facts of every row of the protocol, by id.
+
+    Raises:
+        UserError: a row has no file, or its file or hyper-parameters are not right.
+    """
+    keys = {method: _key(method, protocol) for method in protocol.methods}
+    unknown = [method for method, key in keys.items() if key not in _known and not _read(key)]
+    if unknown:
+        for method, facts in _asked(unknown, protocol).items():
+            _known[keys[method]] = facts
+            write_json(_file(keys[method]), asdict(facts))
+    return {method: _known[key] for method, key in keys.items()}
+
+
+def facts_of(method: str, protocol: Protocol) -> MethodFacts:
+    """Facts of one row.
+
+    Raises:
+        UserError: its file or hyper-parameters are not right.
+    """
+    only = protocol.model_copy(update={"methods": {method: protocol.methods[method]}})
+    return method_facts(only)[method]
+
+
+def _key(method: str, protocol: Protocol) -> str:
+    given = {name: value for name, value in protocol.methods[method].items() if name != FILE_KEY}
+    content = [method_file(method, protocol).name, digest(method_fingerprint(method, protocol)), given]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _file(key: str) -> Path:
+    return FOLDER / f"{key}.json"
+
+
+def _read(key: str) -> bool:
+    """Look for facts that an earlier process has kept."""
+    try:
+        _known[key] = MethodFacts(**json.loads(_file(key).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _asked(methods: Sequence[str], protocol: Protocol) -> dict[str, MethodFacts]:
+    """Facts from a child process for each method: a fork where torch is here to be shared."""
+    if "torch" in sys.modules:
+        return {method: _asked_of_fork(method, protocol) for method in methods}
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        request = {"methods": methods, "protocol": protocol.model_dump_json(), "answer": str(answer)}
+        # Its folder on the path first, so that it imports the suite that this process has imported.
+        path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        ended = subprocess.run(
+            [sys.executable, "-m", "bench.cells.method_facts"],
+            input=json.dumps(request),
+            env=os.environ | {"PYTHONPATH": path.rstrip(os.pathsep)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if not answer.is_file():
+            raise UserError(f"the methods of params.yaml could not be read:\n{ended.stderr.strip()}")
+        told = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" in told:
+        raise UserError(told["error"])
+    return {method: MethodFacts(**facts) for method, facts in told.items()}
+
+
+def _asked_of_fork(method: str, protocol: Protocol) -> MethodFacts:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reading)
+            with open(writing, "w", encoding="utf-8") as stream:
+                json.dump(_told_by_class(method, protocol), stream)
+            status = 0
+        finally:
+            os._exit(status)  # nothing of the parent's is run or written twice
+    os.close(writing)
+    with open(reading, encoding="utf-8") as stream:
+        text = stream.read()
+    os.waitpid(child, 0)
+    try:
+        told = json.loads(text)
+    except ValueError:
+        raise UserError(f"{_name(method, protocol)}: the process that imported it ended") from None
+    if "error" in told:
+        raise UserError(told["error"])
+    return MethodFacts(**told)
+
+
+def _told_by_class(method: str, protocol: Protocol) -> dict[str, Any]:
+    """Facts as JSON, or why there are none."""
+    try:
+        registered = load_method(method, protocol)
+        facts = MethodFacts(
+            settings=values(registered.settings),
+            defaults=values(type(registered.settings)()),
+            pretrains=bool(registered.method.pretrains),
+        )
+    except UserError as error:
+        return {"error": str(error)}
+    except BaseException as error:
+        kind = type(error).__name__
+        return {"error": f"{_name(method, protocol)} cannot be imported: {kind}: {error}"}
+    return asdict(facts)
+
+
+def _name(method: str, protocol: Protocol) -> str:
+    return f"imssl/methods/{method_file(method, protocol).name} (methods.{method} of params.yaml)"
+
+
+def _main() -> None:
+    import imssl.method  # noqa: F401 (torch, which the forks share)
+
+    request = json.load(sys.stdin)
+    protocol = Protocol.model_validate_json(request["protocol"])
+    told: dict[str, Any]
+    try:
+        told = {name: asdict(_asked_of_fork(name, protocol)) for name in request["methods"]}
+    except UserError as error:
+        told = {"error": str(error)}
+    Path(request["answer"]).write_text(json.dumps(told), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _main()

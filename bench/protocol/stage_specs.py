@@ -1,0 +1,248 @@
+"""What the stages of the pipeline are, in one table; all that the suite knows of a stage is read off it.
+
+What a stage computes stands in bench/stages/<name>.py. dvc.yaml says for DVC what is said here; a test holds
+the two together.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.protocol.protocol import Protocol, values
+from imssl.settings.encoder import BLOCKS
+
+Stage = Literal["pretrain", "finetune", "frozen", "knn", "probe", "reuse", "ks"]
+
+PREDICTIONS_FILE = "predictions.csv"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a cell has before it.
+
+    Attributes:
+        protocol: that it belongs to.
+        images: of its data set, by split.
+        labelled: training images whose labels it may use.
+        pretrains: whether its method trains at all.
+    """
+
+    protocol: Protocol
+    images: Mapping[str, int]
+    labelled: int
+    pretrains: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a cell does and leaves behind, in the units whose seconds `bench plan` measures.
+
+    Attributes:
+        pretraining_images: images that go through a training step of the method.
+        finetuning_steps: steps of fine-tuning, whatever their size.
+        finetuning_images: images in these steps.
+        encoded_images: images that go through an encoder without training.
+        last_block_fits: labelled images that linear classifiers of the last block are fitted to.
+        all_block_fits: the same for those of every block.
+        comparisons: label fractions whose features are compared by CKA.
+        prediction_rows: rows of predictions that are stored.
+        feature_rows: images whose features before and after fine-tuning are stored.
+        encoders: that are stored.
+    """
+
+    pretraining_images: float = 0
+    finetuning_steps: float = 0
+    finetuning_images: float = 0
+    encoded_images: float = 0
+    last_block_fits: float = 0
+    all_block_fits: float = 0
+    comparisons: float = 0
+    prediction_rows: int = 0
+    feature_rows: int = 0
+    encoders: int = 0
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage of the pipeline.
+
+    Attributes:
+        about: what it does, in a line.
+        runs: what DVC runs it for: once, for each data set, or for each method on each data set.
+        builds_on: stages whose results it reads.
+        has_cells: whether it consists of cells, one per method and seed, that are kept on their own.
+        per_fraction: whether it has a cell for each share of the labels as well.
+        settings: what of the protocol decides the numbers of a cell on a data set, besides the cells that
+            it builds on.
+        reads_images: whether a cell reads the prepared images.
+        on_device: whether a cell computes with torch, on the protocol's device.
+        predictions: files with predictions on the test images, by block of the encoder; None: of the whole.
+        work: what a cell has to do.
+    """
+
+    about: str
+    runs: Literal["once", "dataset", "method"]
+    builds_on: tuple[Stage, ...] = ()
+    has_cells: bool = True
+    per_fraction: bool = False
+    settings: Callable[[Protocol, str], dict[str, Any]] = lambda protocol, dataset: {}
+    reads_images: bool = False
+    on_device: bool = False
+    predictions: Mapping[int | None, str] | None = None
+    work: Callable[[Workload], Work] = lambda workload: Work()
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What follows the stage's name on its command line."""
+        return {"once": (), "dataset": ("dataset",), "method": ("dataset", "method")}[self.runs]
+
+
+def _pretrain_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
+    return {
+        "encoder": values(protocol.encoder),
+        "pretrain": values(protocol.pretrain),
+        "augmentation": values(protocol.views_of(dataset, protocol.augmentation)),
+        "hardware": values(protocol.hardware),
+    }
+
+
+def _finetune_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
+    return {
+        "finetune": values(protocol.finetune),
+        "augmentation": values(protocol.views_of(dataset, protocol.finetune_augmentation)),
+        "stored_features": protocol.reuse.samples,
+    }
+
+
+def _pretraining(workload: Workload) -> Work:
+    # Imported here: a stage that trains nothing must not load what trains.
+    from imssl.monitor import LARGEST_BANK, MOST_QUERIES
+
+    images, settings = workload.images, workload.protocol.pretrain
+    monitored = min(images["train"], LARGEST_BANK) + min(images["val"], MOST_QUERIES)
+    if not workload.pretrains:
+        return Work(encoded_images=monitored, encoders=1)
+    batches = max(1, images["train"] // settings.batch_size)
+    return Work(
+        pretraining_images=settings.epochs * batches * settings.batch_size,
+        encoded_images=-(-settings.epochs // settings.monitor_every) * monitored,
+        encoders=1,
+    )
+
+
+def _finetuning(workload: Workload) -> Work:
+    images, settings = workload.images, workload.protocol.finetune
+    batches = -(-workload.labelled // settings.batch_size)
+    steps = max(settings.epochs * batches, settings.min_steps)
+    predicted = (settings.evaluations + 1) * images["val"] + images["test"]
+    compared = min(workload.protocol.reuse.samples, images["test"])
+    return Work(
+        finetuning_steps=steps,
+        finetuning_images=steps * workload.labelled / batches,
+        encoded_images=predicted + 2 * compared,
+        prediction_rows=images["val"] + images["test"],
+        feature_rows=workload.protocol.reuse.samples,
+    )
+
+
+def _frozen_fit(workload: Workload) -> Work:
+    images = workload.images
+    return Work(
+        encoded_images=sum(images.values()),
+        last_block_fits=workload.labelled,
+        prediction_rows=images["val"] + images["test"],
+    )
+
+
+def _nearest_neighbours(workload: Workload) -> Work:
+    images = workload.images
+    return Work(encoded_images=sum(images.values()), prediction_rows=images["val"] + images["test"])
+
+
+def _probing(workload: Workload) -> Work:
+    images = workload.images
+    return Work(
+        encoded_images=sum(images.values()),
+        all_block_fits=images["train"],
+        prediction_rows=BLOCKS * images["test"],
+    )
+
+
+STAGES: dict[str, StageSpec] = {
+    "inputs": StageSpec(
+        about="code and settings behind each stage, method and data set", runs="once", has_cells=False
+    ),
+    "data": StageSpec(
+        about="a source in its owner's layout becomes images.npy, samples.csv and card.json",
+        runs="dataset",
+        has_cells=False,
+        settings=lambda protocol, dataset: values(protocol.datasets[dataset]),
+    ),
+    "pretrain": StageSpec(
+        about="one method on one data set, an encoder per seed",
+        runs="method",
+        settings=_pretrain_settings,
+        reads_images=True,
+        on_device=True,
+        work=_pretraining,
+    ),
+    "finetune": StageSpec(
+        about="all weights of the encoder, on every share of the labels",
+        runs="method",
+        builds_on=("pretrain",),
+        per_fraction=True,
+        settings=_finetune_settings,
+        reads_images=True,
+        on_device=True,
+        predictions={None: PREDICTIONS_FILE},
+        work=_finetuning,
+    ),
+    "frozen": StageSpec(
+        about="a linear classifier on the frozen encoder's last block, on every share of the labels",
+        runs="dataset",
+        builds_on=("pretrain",),
+        per_fraction=True,
+        settings=lambda protocol, dataset: {"linear": values(protocol.linear)},
+        reads_images=True,
+        on_device=True,
+        predictions={None: PREDICTIONS_FILE},
+        work=_frozen_fit,
+    ),
+    "knn": StageSpec(
+        about="nearest neighbours of the frozen encoder's last block, on every share of the labels",
+        runs="dataset",
+        builds_on=("pretrain",),
+        per_fraction=True,
+        settings=lambda protocol, dataset: {"knn": values(protocol.knn)},
+        reads_images=True,
+        on_device=True,
+        predictions={None: PREDICTIONS_FILE},
+        work=_nearest_neighbours,
+    ),
+    "probe": StageSpec(
+        about="a linear classifier on each block of the frozen encoder, on all labels",
+        runs="dataset",
+        builds_on=("pretrain",),
+        settings=lambda protocol, dataset: {"probe": values(protocol.probe)},
+        reads_images=True,
+        on_device=True,
+        predictions={block: f"predictions_block_{block}.csv" for block in range(1, BLOCKS + 1)},
+        work=_probing,
+    ),
+    "reuse": StageSpec(
+        about="CKA between the features before and after fine-tuning",
+        runs="dataset",
+        builds_on=("finetune",),
+        settings=lambda protocol, dataset: {"reuse": values(protocol.reuse)},
+        work=lambda workload: Work(comparisons=len(workload.protocol.label_fractions)),
+    ),
+    "ks": StageSpec(
+        about="KS distance of the outputs at small shares of the labels to those at all labels",
+        runs="dataset",
+        builds_on=("finetune",),
+    ),
+    "report": StageSpec(about="statistics over all cells, and the leaderboard", runs="once", has_cells=False),
+}
+
+# In the order of the pipeline.
+CELL_STAGES: tuple[Stage, ...] = tuple(name for name, spec in STAGES.items() if spec.has_cells)  # type: ignore[misc]
