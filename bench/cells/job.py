@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +32,14 @@ class Job:
         keys: of the protocol's cells.
         folder: where its files go; it becomes the finished cell as a whole or not at all.
         on_progress: to be called now and then.
+        already_read: the cell's data set, where other cells of this process or its forks read it too.
     """
 
     cell: Cell
     keys: Keys
     folder: Path
     on_progress: OnProgress
+    already_read: Prepared | None = None
 
     @property
     def protocol(self) -> Protocol:
@@ -49,10 +51,10 @@ class Job:
         """Of the cell."""
         return self.keys.key(self.cell)
 
-    @property
+    @cached_property
     def prepared(self) -> Prepared:
-        """The cell's data set; read once in a process, and shared with those that it forks."""
-        return prepared_dataset(self.cell.dataset)
+        """The cell's data set, checked against its card."""
+        return self.already_read or read_prepared(data_folder(self.cell.dataset))
 
     @cached_property
     def device(self) -> "torch.device":
@@ -96,9 +98,3 @@ class Job:
                 f"missing or does not belong there. Delete {folder} and run: dvc repro"
             )
         return folder
-
-
-@cache
-def prepared_dataset(dataset: str) -> Prepared:
-    """A prepared data set, checked against its card and read once in a process."""
-    return read_prepared(data_folder(dataset))

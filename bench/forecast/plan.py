@@ -20,12 +20,13 @@ from imssl.datasets.prepared import CARD_FILE
 from imssl.device import select_device
 from imssl.encoder import Encoder
 
-# A stage beside its cells, on a machine of slowness 1: DVC's own work, which grows with the number of stages
-# as it writes all of dvc.lock after each, and the start of the process. See `bench perf --only costs`.
+# Seconds of a stage beside its cells on the reference machine (two cores of an AMD EPYC without AVX-512):
+# starting its process, DVC's own work, and rewriting dvc.lock, which grows with the number of stages in it.
+# `slowness` scales them to this machine; measure them again with `bench perf --only costs`.
 START_SECONDS, DVC_SECONDS, DVC_SECONDS_PER_STAGE = 0.25, 0.08, 0.002
-# Starting the first process, reading the pipeline, writing the report.
+# Once in a run on that machine: starting the first process, reading the pipeline, writing the report.
 ONCE_SECONDS = 12.0
-# What a lock file of so many stages takes to be read and written on that machine.
+# Seconds in which that machine reads and writes a lock file of so many stages.
 LOCK_STAGES, LOCK_SECONDS = 8, 0.031
 # Bytes of a sample's row in a results file, of the small files of a cell; copies of a file: in the store, in
 # results, in DVC's cache.
@@ -105,7 +106,7 @@ def overhead_of(running: int, protocol: Protocol) -> float:
 
 @cache
 def slowness() -> float:
-    """How long this machine takes for what DVC does most: reading and writing YAML, in Python alone."""
+    """This machine's time for reading and writing a lock file, relative to the reference machine's."""
     entry = {"path": "results/a/b/c", "hash": "md5", "md5": "0" * 32, "size": 1000}
     lock = {
         f"stage{i}": {"cmd": "python", "deps": [entry] * 4, "outs": [entry] * 2} for i in range(LOCK_STAGES)

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Any
 
 from bench.cells import store
-from bench.cells.files import stage_folder
-from bench.cells.job import Job, OnProgress, prepared_dataset
+from bench.cells.files import data_folder, stage_folder
+from bench.cells.job import Job, OnProgress
 from bench.cells.keys import Keys
 from bench.cells.records import provenance
 from bench.forecast.estimate import RunEstimate
@@ -20,6 +20,7 @@ from bench.machine.workers import DONE, cells_at_once, in_this_process, workers
 from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES, Stage
+from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.errors import Diverged
 
 
@@ -38,24 +39,26 @@ def run_cells(stage: Stage, dataset: str, methods: Sequence[str], protocol: Prot
     keys = Keys(protocol)
     cells = [cell for method in methods for cell in cells_of(stage, dataset, method, protocol)]
     missing = [cell for cell in cells if not store.finished(cell, keys.key(cell))]
+    prepared = None
     if missing:
         # Before the workers fork, so that they share it.
         import_module(f"bench.stages.{stage}")
-        if STAGES[stage].reads_images:
-            prepared_dataset(dataset)
+        prepared = read_prepared(data_folder(dataset)) if STAGES[stage].reads_images else None
     outlook = read_outlook()
     estimate = RunEstimate(keys, cells, rate=outlook.rate(stage))
     progress = RunProgress(estimate, outlook, cells[0].dvc_stage)
     # The longest first: a worker that gets one last leaves the others with nothing to do.
     missing.sort(key=estimate.seconds, reverse=True)
-    _compute_side_by_side(cells, missing, keys, progress)
+    _compute_side_by_side(cells, missing, keys, prepared, progress)
     _lay_out(cells, keys)
     progress.stage_ended()
 
 
-def _compute_side_by_side(cells: list[Cell], missing: list[Cell], keys: Keys, progress: RunProgress) -> None:
+def _compute_side_by_side(
+    cells: list[Cell], missing: list[Cell], keys: Keys, prepared: Prepared | None, progress: RunProgress
+) -> None:
     def work(job: int, tell: Callable[[Any], None]) -> tuple[float, str | None]:
-        return compute_cell(missing[job], keys, _at_intervals(tell))
+        return compute_cell(missing[job], keys, _at_intervals(tell), prepared)
 
     def tell(job: int, steps: Any) -> None:
         progress.running(missing[job], *steps)
@@ -85,13 +88,16 @@ def _cells_at_once(missing: list[Cell], protocol: Protocol) -> int:
     return cells_at_once(protocol.hardware.threads, len(missing), image_size)
 
 
-def compute_cell(cell: Cell, keys: Keys, on_progress: OnProgress) -> tuple[float, str | None]:
+def compute_cell(
+    cell: Cell, keys: Keys, on_progress: OnProgress, prepared: Prepared | None = None
+) -> tuple[float, str | None]:
     """Compute one cell into the store.
 
     Args:
         cell: whose upstream cells are finished.
         keys: of the protocol's cells.
         on_progress: called now and then with steps done and steps in all.
+        prepared: its data set, where it has been read already.
 
     Returns:
         Its seconds, and why it failed for a documented reason; None if it did not.
@@ -99,7 +105,7 @@ def compute_cell(cell: Cell, keys: Keys, on_progress: OnProgress) -> tuple[float
     started, clock = datetime.now(UTC), time.monotonic()
     key, failure = keys.key(cell), None
     with store.writing(cell, key) as folder:
-        job = Job(cell, keys, folder, on_progress)
+        job = Job(cell, keys, folder, on_progress, prepared)
         try:
             import_module(f"bench.stages.{cell.stage}").compute(job)
         except Diverged as error:
