@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.machine.memory import Peak, watched
+from bench.machine.memory import PeakMemory, measured_peak
 from bench.perf.measure import Figure, spread
 from imssl.datasets.prepare import prepare
 from imssl.datasets.prepared import Prepared, read_prepared
@@ -19,7 +19,7 @@ LIMIT_MIB = 2048.0
 
 
 def measure(folder: Path) -> Iterator[Figure]:
-    """Peak memory of each part in a process of its own."""
+    """Peak memory of each part, measured in a process of its own."""
     name = f"{IMAGES:,} grey images, {SIZE} px, {IMAGES * SIZE**2 / 1e9:.1f} GB"
     if sys.platform != "linux":
         yield Figure("memory", name, "MiB", None, note="left out: it is read from /proc")
@@ -32,9 +32,9 @@ def measure(folder: Path) -> Iterator[Figure]:
         yield Figure("memory", f"{what}: {name}", "MiB", value, at_most=LIMIT_MIB, note=note)
 
 
-def prepare_large(folder: Path, images: int = IMAGES) -> Peak:
+def prepare_large(folder: Path, images: int = IMAGES) -> PeakMemory:
     """Prepare a set of noise, image by image."""
-    with watched() as peak:
+    with measured_peak() as peak:
         prepare(
             noise(images),
             name="large",
@@ -47,7 +47,7 @@ def prepare_large(folder: Path, images: int = IMAGES) -> Peak:
     return peak
 
 
-def pretrain_large(folder: Path) -> Peak:
+def pretrain_large(folder: Path) -> PeakMemory:
     """A few steps of MoCo on the prepared set, its images read from disk batch by batch."""
     from bench.perf.timed_run import METHODS, Setting, TimedRun, recipe_for
     from imssl.device import select_device
@@ -56,7 +56,7 @@ def pretrain_large(folder: Path) -> Peak:
 
     hardware = Hardware(device="cpu", threads=1, precision="float32")
     prepared: Prepared = read_prepared(folder / "large")
-    with watched() as peak:
+    with measured_peak() as peak:
         recipe = recipe_for(Setting("resnet18", SIZE, BATCH), prepared, hardware, select_device(hardware))
         encoder = EncoderSettings(name="resnet18", stem="imagenet")
         TimedRun(*METHODS["moco"], encoder, recipe).end_to_end(STEPS)

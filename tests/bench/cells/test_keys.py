@@ -12,7 +12,7 @@ from bench.cells.keys import Keys
 from bench.protocol.protocol import Protocol, read_protocol
 from imssl.errors import UserError
 
-ROOT = Path(fingerprints.__file__).parents[1]
+ROOT = Path(fingerprints.__file__).parents[2]
 
 
 def keys_of(protocol: Protocol) -> dict[Cell, str]:

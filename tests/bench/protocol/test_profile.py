@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.protocol.params_file import read_params
-from bench.protocol.profile import PLACE, find_data, profiles, use_profile
+from bench.protocol.profile import PLACEHOLDER, find_data, profiles, use_profile
 from bench.protocol.protocol import read_protocol
 from bench.protocol.registry import check_methods
 from imssl.errors import UserError
@@ -42,7 +42,7 @@ def test_every_profile_is_a_protocol_whose_methods_load(empty, name):
     protocol = read_protocol()
     assert protocol.profile == name
     assert list(check_methods(protocol)) == ["random-init", "moco", "moco-mse", "moco-barlow"]
-    assert PLACE.search(Path("params.yaml").read_text()) is None
+    assert PLACEHOLDER.search(Path("params.yaml").read_text()) is None
 
 
 def test_only_the_demo_needs_no_data(empty):

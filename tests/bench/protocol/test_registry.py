@@ -104,7 +104,7 @@ def test_a_method_file_defines_exactly_one_method(edited, tmp_path, monkeypatch,
     monkeypatch.setattr(imssl.methods, "__path__", [str(tmp_path / "methods")])
     monkeypatch.delitem(__import__("sys").modules, "imssl.methods.mine", raising=False)
     protocol = edited("  random-init: {}\n", "  mine: {}\n")
-    with pytest.raises(UserError, match=f"exactly one class .* found: {found}"):
+    with pytest.raises(UserError, match=f"exactly one subclass .* found: {found}"):
         load_method("mine", protocol)
 
 
