@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.conformance.check import CheckReport, RuleOutcome
+from bench.conformance.rule import CheckReport, RuleOutcome
 from bench.methods import checked
 from bench.methods.checked import check_state, record_of
 from bench.protocol import registry
