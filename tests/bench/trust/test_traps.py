@@ -138,7 +138,7 @@ def test_the_verb_prints_both_numbers_and_how_far_it_moves(finetuned, monkeypatc
     assert status == 0
     assert json.loads(out)[0]["trapped"] == 0.7
     status, out, _ = bench_command(monkeypatch, capsys, "trap", "last-epoch")
-    assert "moves 1 numbers by -0.100 on average" in " ".join(out.split())
+    assert "moves 1 number by -0.100 on average" in " ".join(out.split())
     status, out, _ = bench_command(monkeypatch, capsys, "trap")
     assert all(name in out for name in TRAPS)
 
