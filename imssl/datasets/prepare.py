@@ -41,11 +41,11 @@ def prepare(
 ) -> Card:
     """Bring a source into the prepared form.
 
-    The files depend on the source and the settings only: samples are sorted by id, and neither the number
-    of threads nor the time shows in a byte. Memory is bounded whatever the number of images.
+    The files depend only on the source and the settings: samples are sorted by id, and neither the number of
+    threads nor the time changes a byte. Memory is bounded, whatever the number of images.
 
     Args:
-        source: what an adapter has listed.
+        source: as an adapter lists it.
         name: id of the data set in the protocol.
         size: side of the square images, in pixels.
         channels: 1 for grey, 3 for colour.
@@ -53,7 +53,7 @@ def prepare(
         on_bad_image: whether unusable images stop the preparation or are left out. Unusable are corrupt or
             missing files, duplicate ids, and images whose pixels equal those of an earlier sample.
         folder: of the prepared data set; it is made if missing.
-        on_progress: called with the numbers of images read and to be read.
+        on_progress: called with the number of images read so far and the number of all images.
         threads: that read images; by default one per core, at most 8.
 
     Returns:
@@ -91,7 +91,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Image:
-    """One image as it is written, and what is needed of it afterwards.
+    """One image as it is written, and what is needed later when it is no longer in memory.
 
     Attributes:
         image: (H, W, C) uint8.
@@ -166,7 +166,7 @@ def _read(source: Source, sample: RawSample, size: int, channels: Literal[1, 3])
 
 
 def _with_splits(samples: list[RawSample], source: Source, seed: int) -> list[RawSample]:
-    """Samples with a split each: the official one as far as there is one, otherwise drawn by patient."""
+    """Samples with a split each: the official one where there is one, otherwise one drawn by patient."""
     official = {sample.split for sample in source.samples}
     if not samples or "val" in official:
         return samples
@@ -190,7 +190,7 @@ def _split_origin(source: Source, seed: int) -> str:
 
 
 def _patients(samples: Sequence[RawSample]) -> list[str]:
-    # The prefix keeps the id of an image without a patient apart from the ids of patients.
+    # The prefix keeps the ids of images without a patient distinct from the ids of patients.
     return [sample.patient or f"image {sample.id}" for sample in samples]
 
 
@@ -210,7 +210,7 @@ def _card(source: Source, name: str, samples: list[RawSample], split_seed: int, 
     training = np.array([sample.split == "train" for sample in samples])
     image_shape = reading.image_shape
     mean, std = _moments(np.stack(reading.sums)[training], image_shape[0] * image_shape[1])
-    # One checksum for all pixels as read, so that the card proves which images went in.
+    # One checksum over the pixels of all images as read, so that the card proves which images were used.
     lines = sorted(f"{id} {pixels}\n" for pixels, id in reading.pixels.items())
     pixels = hashlib.sha256("".join(lines).encode()).hexdigest()
     return Card(
