@@ -208,7 +208,7 @@ def _print_report(report: "CheckReport") -> None:
     console().print(table)
     failed, skipped = len(report.failed), sum(outcome.status == "skip" for outcome in report.checks)
     passed = len(report.checks) - failed - skipped
-    typer.echo(f"{report.file}: {passed} checks pass, {failed} fail, {skipped} could not be made.")
+    typer.echo(f"{report.file}: {passed} checks pass, {failed} fail, {skipped} skipped.")
 
 
 def _print_plan(name: str, speed_ratio: float | None) -> None:

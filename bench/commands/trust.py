@@ -64,7 +64,8 @@ def _print_audit(audit: "Audit") -> None:
     out = console()
     height, width, channels = audit.image_shape
     left_out = f"; {audit.skipped} of the source left out" if audit.skipped else ""
-    out.print(f"\n[bold]{audit.dataset}[/]: {height} x {width} pixels, {channels} channels{left_out}")
+    depth = "1 channel" if channels == 1 else f"{channels} channels"
+    out.print(f"\n[bold]{audit.dataset}[/]: {height} x {width} pixels, {depth}{left_out}")
     table = Table("split", "images", "patients", "images with each class", box=None, pad_edge=False)
     for content in audit.contents:
         classes = ", ".join(

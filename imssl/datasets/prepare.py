@@ -80,10 +80,10 @@ def prepare(
                     on_progress(done, len(samples))
         if reading.bad and on_bad_image == "error":
             raise complaint(name, reading.bad)
-        kept = _with_splits(reading.kept, source, split_seed)
-        check_patients(kept, name)
-        check_no_split_is_empty(kept, name)
-        return publish(folder, _table(kept, source), _card(source, name, kept, split_seed, reading))
+        usable = _with_splits(reading.usable, source, split_seed)
+        check_patients(usable, name)
+        check_no_split_is_empty(usable, name)
+        return publish(folder, _table(usable, source), _card(source, name, usable, split_seed, reading))
     except BaseException:
         discard_images(folder)
         raise
@@ -111,24 +111,24 @@ class _Reading:
     Attributes:
         image_shape: of every image.
         bad: (name, reason) of what cannot be used.
-        kept: the others.
+        usable: samples that can be used.
         pixels: their ids by the SHA-256 of their pixels.
-        sums: (2, C) int64 of each, in the order of ``kept``.
+        sums: (2, C) int64 of each, in the order of ``usable``.
     """
 
     image_shape: tuple[int, int, int]
     bad: list[tuple[str, str]]
-    kept: list[RawSample] = field(default_factory=list)
+    usable: list[RawSample] = field(default_factory=list)
     pixels: dict[str, str] = field(default_factory=dict)
     sums: list[np.ndarray] = field(default_factory=list)
 
     def is_new(self, sample: RawSample, image: _Image) -> bool:
-        """Note an image as kept, or as bad if its pixels are those of an earlier one."""
+        """Note an image as usable, or as bad if its pixels are those of an earlier one."""
         first = self.pixels.setdefault(image.pixels, sample.id)
         if first != sample.id:
             self.bad.append((sample.id, f"has the same pixels as {first}"))
             return False
-        self.kept.append(sample)
+        self.usable.append(sample)
         self.sums.append(image.sums)
         return True
 
