@@ -90,7 +90,7 @@ REFUSED = {
     "a value that is not allowed": (["--set", "temperature=-1"], ["temperature is -1", "greater than 0"]),
     "a value of another type": (["--set", "temperature=warm"], ['temperature is "warm"', "number"]),
     "not an assignment": (["--set", "temperature"], ["give key=value"]),
-    "not YAML": (["--set", "temperature=[1"], ["is not a value"]),
+    "not YAML": (["--set", "temperature=[1"], ["is not a YAML value"]),
     "a date": (["--set", "temperature=2020-01-01"], ['temperature is "2020-01-01"']),
     "set twice": (["--set", "temperature=1", "--set", "temperature=2"], ["set twice"]),
     "a taken name": (["--name", "moco"], ["moco is already a method"]),
