@@ -1,4 +1,4 @@
-"""The console command ``bench``: verbs only; what they do stands in the modules they call."""
+"""The console command ``bench``: its verbs and their options; the work is done by the modules they call."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ app = typer.Typer(
         "[bold]dvc repro[/] (or [bold]bench repro[/]) brings every result up to date with it and writes "
         "[bold]reports/leaderboard.html[/]. Run the commands in the project's folder."
     ),
-    epilog="Exit status: 0 done, 1 a check or stage failed, 2 a mistake; the message says how to mend it.",
+    epilog="Exit status: 0 done; 1 a check or stage failed; 2 a mistake: the message says how to mend it.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -32,7 +32,7 @@ app.command("plan")(speed.plan)
 
 @profile_app.command("list")
 def profile_list() -> None:
-    """List the profiles: what each compares, what it needs and how long it takes."""
+    """List the profiles: what each compares, which data it needs and how long it takes."""
     from bench.protocol.profile import profiles
 
     table = Table("profile", "what it is", "needs", "time", box=None, pad_edge=False)
@@ -45,7 +45,7 @@ def profile_list() -> None:
 def profile_use(
     name: Annotated[str, typer.Argument(help="Name of the profile, see: bench profile list")],
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder that holds the data sets, in their owners' layouts.")
+        Path | None, typer.Option(help="Folder with the data sets, laid out as their owners publish them.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite a params.yaml that you have edited.")
@@ -53,7 +53,7 @@ def profile_use(
 ) -> None:
     """Write params.yaml from a profile.
 
-    Finished results are kept: going back to an earlier profile finds them again.
+    Finished results are kept, and are found again if you go back to an earlier profile.
     """
     from bench.machine.lock import alone
     from bench.protocol.profile import use_profile
@@ -64,7 +64,7 @@ def profile_use(
 
 @app.command()
 def check() -> None:
-    """Check params.yaml: every key, every value, every method's hyper-parameters."""
+    """Check every key and value of params.yaml, and the hyper-parameters of every method."""
     from bench.cells.method_facts import method_facts
     from bench.protocol.protocol import read_protocol
 
@@ -78,7 +78,7 @@ def check() -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def repro(context: typer.Context) -> None:
-    """Run the main job: [bold]dvc repro[/] with the same arguments, then say where the leaderboard is."""
+    """Run [bold]dvc repro[/] with the same arguments, then say where the leaderboard is."""
     from bench.launch.repro import run_dvc_repro
 
     raise typer.Exit(run_dvc_repro(context.args))
@@ -90,14 +90,14 @@ def report(
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            help="Print the paired comparison of two methods instead, by id: the first minus the second."
+            help="Print the paired comparison of two methods instead: the first minus the second, by name."
         ),
     ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of reports/results.json instead.")
     ] = False,
 ) -> None:
-    """Write the leaderboard from the cells that are finished; the others show as holes."""
+    """Write the leaderboard from the finished cells; cells that are missing show as holes."""
     if compare or schema:
         from bench.commands import report
 
@@ -126,7 +126,7 @@ app.command("trap")(trust.trap)
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one message and exit status 2."""
+    """Entry point: a user's mistake, or a failure of the machine, is one message and exit status 2."""
     try:
         app()
     except UserError as error:

@@ -1,8 +1,9 @@
 """What dvc.yaml calls: ``python -m bench.stage STAGE [DATASET] [METHOD]``.
 
-Importing torch and its company takes seconds, once for each of a run's many stages. So a stage is handed to
-a process that has imported them already and forks a fresh child for each stage (bench.launch.warm_start);
-where that is not possible, or IMSSL_BENCH_WARM_START=0, it runs here. The results are the same.
+Importing torch and the other large libraries takes seconds, for each of a run's many stages. So a stage is
+handed to a process that has imported them already and forks a fresh child for each stage
+(bench.launch.warm_start). Where that is not possible, or with IMSSL_BENCH_WARM_START=0, the stage runs in
+this process. The results are the same.
 """
 
 import ctypes
@@ -10,7 +11,7 @@ import os
 import signal
 import sys
 
-KILLED = 137  # what a shell says of SIGKILL
+KILLED = 137  # the exit status by which a shell reports SIGKILL
 
 
 def main() -> int:
@@ -23,7 +24,7 @@ def main() -> int:
         status = run_warm(sys.argv[1:])
         if status == KILLED:
             print(
-                "error: the stage was killed, perhaps for want of memory: run fewer cells at a time "
+                "error: the stage was killed, perhaps because memory ran out: run fewer cells at a time "
                 "(IMSSL_BENCH_WORKERS=1) or set smaller batches in params.yaml. Finished cells and "
                 "checkpoints are kept; dvc repro continues from them.",
                 file=sys.stderr,
@@ -36,7 +37,7 @@ def main() -> int:
 
 
 def _end_with_parent() -> None:
-    """Get SIGTERM when the parent dies: a killed ``dvc repro`` must not leave a stage running unseen."""
+    """Receive SIGTERM when the parent dies: a killed ``dvc repro`` must not leave a stage running."""
     set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 

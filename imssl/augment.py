@@ -1,4 +1,4 @@
-"""Batched augmentation on the device, with parameters of its own for every sample.
+"""Batched augmentation on the device, with separate parameters for every sample.
 
 The pipeline is that of SimCLR (Chen, Kornblith et al. 2020, appendix A) and MoCo v2 (Chen, Fan et al. 2020)
 with a rotation: random resized crop, flips, rotation, colour jitter, greyscale, Gaussian blur. Each operation
@@ -19,9 +19,8 @@ from imssl.errors import UserError
 from imssl.geometry import warp
 from imssl.settings.augmentation import Augmentation
 
-_TRIES = 10  # torchvision's RandomResizedCrop looks this often for a crop that fits, then takes a central one
-_TILE_PIXELS = 2**18  # on the CPU, so many pixels at a time: the intermediate results stay in the cache
-_SMALLEST = 1e-3  # of a crop's scale and ratio, and of a blur's sigma
+_TRIES = 10  # after so many draws that do not fit, torchvision's RandomResizedCrop takes a central crop
+_TILE_PIXELS = 2**18  # pixels at a time on the CPU, so that intermediate results stay in the cache
 
 
 @dataclass(frozen=True)
@@ -67,21 +66,21 @@ def draw(
 ) -> Parameters:
     """Draw the parameters of one view of every sample.
 
-    They are drawn on the CPU, so a seed means the same views on every device. A batch takes the same number
-    of draws whatever the settings, so switching one operation off leaves the others' parameters as they were.
+    They are drawn on the CPU, so a seed gives the same views on every device. The number of draws does not
+    depend on the settings, so switching one operation off does not change the parameters of the others.
 
     Args:
         batch: number of samples.
         height: of the images, in pixels.
         width: of the images, in pixels.
-        augmentation: the strengths.
+        augmentation: strengths and probabilities.
         generator: on the CPU.
 
     Returns:
         The parameters, one row per sample.
     """
     a = augmentation
-    # Double precision: a crop's size must round as it does in torchvision, which counts in Python's floats.
+    # Double precision: a crop's size must round as in torchvision, which computes with Python's floats.
     uniform = torch.rand(batch, 2 * _TRIES + 17, dtype=torch.float64, generator=generator)
     tries, place, rest = uniform.split((2 * _TRIES, 2, 15), dim=1)
     return Parameters(
@@ -136,7 +135,7 @@ def _apply(images: Tensor, parameters: Parameters) -> Tensor:
         rows = to_device(blurred, views.device)
         soft = gaussian_blur(views.index_select(0, rows), p.sigma[blurred], p.blur_radius)
         views.index_copy_(0, rows, soft)
-    # Interpolation and blur are weighted means, but rounding may carry one past the bounds by a few 1e-8.
+    # Interpolation and blur are weighted means, but rounding can exceed the bounds by a few 1e-8.
     return views.clamp_(0, 1)
 
 
@@ -145,7 +144,7 @@ def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generat
 
     Args:
         images: (B, C, H, W), uint8, or float32 in [0, 1]; C = 1 or 3, on any device.
-        augmentation: the strengths.
+        augmentation: strengths and probabilities.
         generator: on the CPU.
 
     Returns:

@@ -8,8 +8,8 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over each of ``splits`` equal parts of the batch (He et al. 2020, section 3.3).
 
     MoCo shuffles the keys over GPUs so that a query and its key are not normalised with the same
-    images; on one device the parts of the batch stand for the GPUs. With ``splits = 1`` (the value in
-    every encoder unless a method asks for more), and always in eval mode, this is plain batch norm.
+    images; on one device the parts of the batch stand for the GPUs. With ``splits = 1``, which every encoder
+    has unless a method asks for more, and always in eval mode, this is plain batch norm.
     """
 
     def __init__(self, features: int) -> None:
@@ -17,7 +17,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         self.splits = 1
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B, C, H, W); falls back to fewer splits where B does not divide."""
+        """Normalise (B, C, H, W); with fewer splits if B cannot be divided into as many."""
         splits = usable_splits(len(input), self.splits)
         if not self.training or splits == 1:
             return super().forward(input)
@@ -36,7 +36,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
 
 
 def usable_splits(batch: int, splits: int) -> int:
-    """The most parts, at most ``splits``, into which a batch divides with two samples or more in each."""
+    """The most equal parts of a batch, at most ``splits``, with at least two samples in each."""
     return max((n for n in range(1, splits + 1) if batch % n == 0 and batch // n >= 2), default=1)
 
 

@@ -1,4 +1,4 @@
-"""Gaussian blur of a batch, with a standard deviation of its own for every sample."""
+"""Gaussian blur of a batch, with a separate standard deviation for every sample."""
 
 from functools import lru_cache
 
@@ -11,14 +11,14 @@ from imssl.device import to_device
 def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     """Blur each image with a separable Gaussian of 2 * radius + 1 taps and reflected borders.
 
-    Each axis is one batched product with a banded matrix per sample: at the sizes of this suite that is
-    cheaper than a convolution with a kernel per sample (up to 128 pixels; at 224 it costs twice as much), and
-    the reflection is part of the matrix.
+    Each axis is one batched product with a banded matrix per sample, which includes the reflection. Up to
+    128 pixels that is cheaper than a convolution with a kernel per sample; at 224 pixels it costs twice as
+    much.
 
     Args:
         images: (B, C, H, W), float32.
         sigma: (B,), standard deviations in pixels, > 0.
-        radius: taps on each side; an axis of n pixels uses n - 1 at most.
+        radius: taps on each side of the centre; an axis of n pixels uses at most n - 1.
 
     Returns:
         (B, C, H, W), float32, in new memory.
@@ -36,7 +36,7 @@ def _blur_matrices(sigma: Tensor, size: int, radius: int) -> Tensor:
     radius = min(radius, size - 1)
     distance = torch.arange(radius + 1, device=sigma.device)
     taps = torch.exp(-0.5 * (distance / sigma[:, None]) ** 2)
-    # Far taps of a small sigma are denormal numbers, which slow the products tenfold.
+    # With a small sigma, distant taps are denormal numbers, which make the products ten times slower.
     taps.masked_fill_(taps < 1e-10, 0)
     taps = taps / (2 * taps.sum(dim=1, keepdim=True) - taps[:, :1])
     return (taps @ _reflections(size, radius, sigma.device)).view(-1, size, size)
@@ -47,7 +47,7 @@ def _reflections(size: int, radius: int, device: torch.device) -> Tensor:
     """How often output pixel i meets input pixel j at each distance (0, 1 or 2 times).
 
     Returns:
-        (radius + 1, size * size), float32, on the device; shared between calls, so not to be written to.
+        (radius + 1, size * size), float32, on the device; shared between calls, so it must not be changed.
     """
     meetings = torch.zeros(radius + 1, size, size)
     pixel = torch.arange(size)

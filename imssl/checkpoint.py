@@ -1,4 +1,4 @@
-"""Checkpoints that a kill cannot tear and that no other run can mistake for its own."""
+"""Checkpoints that are whole even after a kill, and that no other run can mistake for its own."""
 
 import hashlib
 import io
@@ -15,13 +15,13 @@ State = dict[str, Any]
 
 DIGEST_BYTES = 32
 
-# Between two checkpoints of a run.
+# Time between two checkpoints of a run.
 CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """Where a run keeps its state, and which run it is.
+    """The file in which a run keeps its state, and the identity of the run.
 
     Attributes:
         path: of the file.
@@ -61,12 +61,12 @@ def save_checkpoint(path: Path, state: State, run: str) -> None:
 
 
 def load_checkpoint(path: Path, run: str) -> State | None:
-    """The newest whole checkpoint, or None to start from the beginning.
+    """The newest checkpoint that is whole, or None to start from the beginning.
 
-    A torn file (its digest does not match) falls back to the one before it.
+    If a file was only partly written (its digest does not match), the one before it is taken.
 
     Raises:
-        UserError: the checkpoint is of other code, parameters or data, or of another version.
+        UserError: the checkpoint belongs to other code, parameters or data, or to another version.
     """
     for candidate in (path, _previous(path)):
         content = candidate.read_bytes() if candidate.exists() else b""
@@ -75,26 +75,18 @@ def load_checkpoint(path: Path, run: str) -> State | None:
             continue
         try:
             checkpoint = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-        except Exception as error:  # whole, but of another torch, or holding what a checkpoint must not
+        except Exception as error:  # whole, but written by another torch, or with content that is not allowed
             raise UserError(
-                f"{candidate}: this is not a checkpoint that this version writes ({type(error).__name__}). "
+                f"{candidate}: this is not a checkpoint as this version writes it ({type(error).__name__}). "
                 "Delete it to start from the beginning."
             ) from None
         if checkpoint["run"] != run:
             raise UserError(
-                f"{candidate}: this checkpoint is of another run (other code, parameters or data) and "
+                f"{candidate}: this checkpoint belongs to another run (other code, parameters or data) and "
                 "cannot be continued. Delete it to start from the beginning."
             )
         return checkpoint["state"]
     return None
-
-
-def remove_checkpoint(path: Path) -> None:
-    """Delete the checkpoint of a run that is finished, and the one before it."""
-    for candidate in (path, _previous(path), path.with_suffix(".partial")):
-        candidate.unlink(missing_ok=True)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
-        path.parent.rmdir()
 
 
 def _previous(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Colour jitter and greyscale of a batch, with factors and an order of its own for every sample.
+"""Colour jitter and greyscale of a batch, with separate factors and a separate order for every sample.
 
 The operations and their constants are those of torchvision's tensor functions of the same names.
 """
@@ -35,8 +35,9 @@ def jitter_(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     if len(jittered) == 0:
         return images
 
-    # The three operations besides hue are one kind of blend. So with the samples sorted by the turn of their
-    # hue, late ones first, each turn before it blends the first few samples, and each turn after it the last.
+    # The operations other than hue are all blends. With the samples sorted by the turn at which their hue
+    # changes, late ones first, a turn's blends before the hue concern the first samples, and those after it
+    # the last.
     hue_turn, rank = (order[jittered] == _HUE).int().argmax(dim=1).sort(descending=True, stable=True)
     rows = jittered[rank]
     order, by_turn = order[rows], factors[rows].gather(1, order[rows])
@@ -74,21 +75,28 @@ def luma(images: Tensor) -> Tensor:
     return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
-def _blend_(images: Tensor, own: Tensor, mean_grey: Tensor, own_grey: Tensor) -> None:
-    """Brightness, contrast, saturation: a weighted sum of three images, clamped; weights (B, 1, 1, 1)."""
+def _blend_(images: Tensor, colour: Tensor, mean_grey: Tensor, pixel_grey: Tensor) -> None:
+    """Brightness, contrast or saturation, in place: a weighted sum of three images, clamped.
+
+    Args:
+        images: (B, C, H, W), float32.
+        colour: (B, 1, 1, 1), weights of the images themselves.
+        mean_grey: (B, 1, 1, 1), weights of their mean luma (contrast).
+        pixel_grey: (B, 1, 1, 1), weights of the luma of each pixel (saturation).
+    """
     if images.shape[1] == 1:
         blended = images.mean(dim=(2, 3), keepdim=True) * mean_grey
     else:
         grey = luma(images)
         mean = grey.mean(dim=(2, 3), keepdim=True)
-        blended = grey.mul_(own_grey).add_(mean * mean_grey)
-    images.mul_(own).add_(blended).clamp_(0, 1)
+        blended = grey.mul_(pixel_grey).add_(mean * mean_grey)
+    images.mul_(colour).add_(blended).clamp_(0, 1)
 
 
 def _turn_hue_(images: Tensor, shift: Tensor) -> None:
     """Turn the hue of HSV by `shift` (B, 1, 1, 1) of a full circle, at constant saturation and value.
 
-    The textbook's six cases fold into two identities, which need no branch and no saturation. With hue in
+    The six cases of the textbook reduce to two identities, without a branch or the saturation. With hue in
     sixths of the circle from -3 to 3, and channels scaled so that the least is 0 and the greatest 1:
     |hue| = 1 + green + blue - red, positive where green > blue; and back, red = 2 - |hue|,
     green = max(hue, -2 - hue), blue = max(-hue, hue - 2), each clamped to [0, 1].

@@ -1,13 +1,13 @@
-"""A convolution that spends nothing on the padding around a map of one pixel."""
+"""A convolution that does no work for the padding around a map of one pixel."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class Conv2d(nn.Conv2d):
-    """torch's convolution; on a map of one pixel it applies the centre of its kernel only.
+    """torch's convolution, which on a map of one pixel applies only the centre of its kernel.
 
-    The other taps meet nothing but zeros there. Images of up to 32 pixels come to such maps in the last block
+    The other taps meet only zeros there. Images of up to 32 pixels are reduced to such maps in the last block
     of a ResNet, which holds most of its weights.
     """
 
@@ -20,7 +20,7 @@ class Conv2d(nn.Conv2d):
         return F.conv2d(input, centre, self.bias, self.stride, groups=self.groups)
 
     def _is_centred(self) -> bool:
-        """Whether the kernel's centre lies on the pixel, and zeros around it."""
+        """Whether the kernel's centre lies on the only pixel, with zeros around it."""
         centred = tuple(2 * padding + 1 for padding in self.padding if isinstance(padding, int))
         return self.kernel_size == centred and self.dilation == (1, 1) and self.padding_mode == "zeros"
 

@@ -26,7 +26,8 @@ def select_device(hardware: Hardware) -> torch.device:
     _keep_freed_memory()
     # cuBLAS reads this when it starts; without it two runs may differ in the last bits.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Asking for a GPU must not start CUDA here: cells that share it are forked, and each starts its own.
+    # Looking for a GPU must not start CUDA in this process: cells that share the GPU are forked from it, and
+    # each of them must start CUDA itself.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
@@ -40,8 +41,8 @@ def select_device(hardware: Hardware) -> torch.device:
 def _keep_freed_memory() -> None:
     """Let glibc keep what is freed for the next step, instead of handing it back to the system.
 
-    Otherwise the gradients and feature maps of each step are new memory, which the system fills with zeros
-    page by page: 5% of a step.
+    Otherwise the gradients and feature maps of each step need new memory, which the system fills with zeros
+    page by page; that takes 5% of a step.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     # Other C libraries than glibc have no mallopt.
@@ -63,10 +64,10 @@ def on_device(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on the device, without waiting for what the device is at.
+    """A tensor on the device, without waiting for the work that the device has still to do.
 
-    An ordinary copy to a GPU waits until the GPU has done all that it was given before, so the CPU could
-    never prepare a step while the last one runs. A copy from page-locked memory takes its turn instead.
+    An ordinary copy to a GPU waits until the GPU has finished all its work, so the CPU could never prepare a
+    step while the one before it runs. A copy from page-locked memory is queued instead.
     """
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -74,7 +75,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def hardware_name(device: torch.device) -> str:
-    """What a table should call the machine's processor."""
+    """Name of the GPU, or of the processor with the number of torch's threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -86,7 +87,7 @@ def hardware_name(device: torch.device) -> str:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Most memory used so far: of the GPU where one is used, otherwise resident memory of the process."""
+    """Peak memory so far, in MiB: of the GPU if one is used, otherwise resident memory of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

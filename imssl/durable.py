@@ -1,4 +1,4 @@
-"""Files that outlive a power cut: their content reaches the disk before their final name does."""
+"""Files that survive a power cut: their content reaches the disk before they get their final name."""
 
 import errno
 import os
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def give_final_name(partial: Path, file: Path) -> None:
-    """Rename a finished file, so that the name means the whole content or does not exist.
+    """Rename a finished file, so that a file of the final name is always whole.
 
     Args:
-        partial: as written, in the same folder.
-        file: its final name; a file that has it already is replaced.
+        partial: the file as written, in the same folder.
+        file: its final name; a file that has this name already is replaced.
     """
     sync(partial)
     partial.replace(file)
@@ -18,15 +18,15 @@ def give_final_name(partial: Path, file: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Bring all files and folders below a folder, and the folder itself, to the disk."""
+    """Make sure that all files and folders below a folder, and the folder itself, are on the disk."""
     for path in folder.rglob("*"):
         sync(path)
     sync(folder)
 
 
 def sync(path: Path) -> None:
-    """Bring a file's content, or a folder's list of names, to the disk."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened, and a file only for writing
+    """Make sure that a file's content, or a folder's list of names, is on the disk."""
+    if os.name != "posix":  # other systems cannot open folders, and sync only files opened for writing
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -40,12 +40,12 @@ def sync(path: Path) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text file under another name first, so that it is never half there."""
+    """Write a text file under a temporary name, then rename it, so that it is never half-written."""
     write_bytes(file, text.encode())
 
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """Write a file under another name first, so that it is never half there."""
+    """Write a file under a temporary name, then rename it, so that it is never half-written."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(file.name + ".partial")
     try:

@@ -1,4 +1,4 @@
-"""A torchvision ResNet that also hands out the features of its four blocks."""
+"""A torchvision ResNet that returns the features of all its four blocks."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, i
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder says of a batch.
+    """What an encoder returns for a batch.
 
     Attributes:
         blocks: outputs of blocks 1 to 4, each (B, C_i, H_i, W_i).
@@ -78,7 +78,7 @@ class Encoder(nn.Module):
 
     @property
     def stride(self) -> int:
-        """Pixels from one position of the last block's map to the next; S pixels come to ceil(S / stride)."""
+        """Pixels from one position of the last block's map to the next: S pixels become ceil(S / stride)."""
         return 32 if isinstance(self.maxpool, nn.MaxPool2d) else 8
 
     def forward(self, images: Tensor) -> Features:
@@ -116,8 +116,8 @@ def _layer(
 
 
 def _strided(layer: nn.Module, maps: Tensor) -> Tensor:
-    # In bfloat16 on the CPU, the weight gradient of a strided convolution on 1x1 maps is left as the memory
-    # happened to be (oneDNN in torch 2.15; images of up to 16 pixels come to that).
+    # In bfloat16 on the CPU, oneDNN leaves the weight gradient of a strided convolution on 1x1 maps
+    # uninitialised (seen in torch 2.15; images of up to 16 pixels are reduced to such maps).
     if maps.shape[-1] > 1:
         return layer(maps)
     with torch.autocast(maps.device.type, enabled=False):

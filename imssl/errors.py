@@ -1,4 +1,4 @@
-"""The errors that are meant to be read by the person who runs the suite."""
+"""The errors whose messages are meant for the person who runs the suite."""
 
 
 class UserError(Exception):
@@ -6,4 +6,4 @@ class UserError(Exception):
 
 
 class Diverged(Exception):
-    """Training met a loss that is not finite; the cell has failed, other cells can still run."""
+    """The loss of a training run became infinite or NaN: its cell has failed, other cells can still run."""

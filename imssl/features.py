@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: one pass for all blocks, with proof that nothing in it moved."""
+"""Features of a frozen encoder: one pass for all blocks, with a check that the encoder did not change."""
 
 import hashlib
 
@@ -19,9 +19,9 @@ def pooled_features(
     """Globally pooled features of every block, in eval mode and float32.
 
     Args:
-        encoder: on the device; its mode is put back afterwards.
+        encoder: on the device; its mode (training or eval) is restored afterwards.
         prepared: data set.
-        rows: (N,) rows of the data set, in the order wanted.
+        rows: (N,) rows of the data set, in the order of the result.
         device: of the encoder.
         batch_size: images in a pass; the last, smaller batch is not dropped.
 
@@ -49,7 +49,7 @@ def pooled_features(
 
 
 def evaluation_input(images: Tensor, prepared: Prepared) -> Tensor:
-    """Images without augmentation as the encoder wants them: (B, C, H, W) uint8 to normalised float32."""
+    """An encoder's input for images that are not augmented: (B, C, H, W) uint8 to normalised float32."""
     return model_input(to_float(images), prepared)
 
 
@@ -61,7 +61,7 @@ def model_input(images: Tensor, prepared: Prepared) -> Tensor:
 
 
 def feature_spread(features: list[np.ndarray]) -> list[float]:
-    """How far the normalised features of each block spread: 0 is a collapse, about 1 is isotropic.
+    """How far the normalised features of each block spread: 0 for a collapse, about 1 if isotropic.
 
     The deviation of L2-normalised features over samples, averaged over channels, times sqrt(D)
     (Chen and He 2021, section 4.1).

@@ -1,4 +1,4 @@
-"""Crop, flip and rotation of a batch as one bilinear sampling, with each sample's own parameters."""
+"""Crop, flip and rotation of a batch in one bilinear interpolation, with separate parameters per sample."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,11 @@ from imssl.device import to_device
 def warp(images: Tensor, crop: Tensor, flips: Tensor, angle: Tensor) -> Tensor:
     """Crop and resize to the original size, then flip, then rotate about the centre.
 
-    One interpolation takes the place of the sequential pipeline's two (resize, rotate), so the result is
-    slightly sharper than torchvision's where an image is both resized and rotated. With only one of the two
-    it equals torchvision's, borders included: samples never reach beyond the crop, as if it had been cut out
-    first, and what the rotation brings in from outside is zero, with a bilinear ramp of one pixel.
-    (torchvision's functional without a fill; its RandomRotation applies that ramp twice.)
+    torchvision interpolates twice (resize, rotate); here it is done once, so the result is slightly sharper
+    where an image is both resized and rotated. Where only one of the two happens it equals torchvision's,
+    borders included: no sample reaches beyond the crop, as if the crop had been cut out first, and what the
+    rotation brings in from outside is zero, with a bilinear ramp of one pixel (as torchvision's functional
+    without a fill; its RandomRotation applies that ramp twice).
 
     Args:
         images: (B, C, H, W), float32.
@@ -48,7 +48,7 @@ def warp(images: Tensor, crop: Tensor, flips: Tensor, angle: Tensor) -> Tensor:
     torch.minimum(grid, _on(images, centre + reach), out=grid)
     warped = functional.grid_sample(images, grid.permute(0, 2, 3, 1), mode="bilinear", align_corners=False)
     if angle.any():
-        # How far each pixel lies inside the view before rotation, along x and y, counted negatively:
+        # How far each pixel lies inside the view before rotation, along x and y, as a negative number:
         # -1 inside, 0 outside, a ramp of one pixel between. In their product the signs cancel.
         border = _on(images, (size + 1) / 2)[:, None, None]
         inside = (_on(images, columns) + _on(images, rows)).abs_().sub_(border).clamp_(-1, 0)

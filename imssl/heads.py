@@ -1,4 +1,4 @@
-"""Heads that stand on the encoder while it is pretrained and are thrown away afterwards."""
+"""Heads that are put on the encoder for pretraining, and discarded afterwards."""
 
 from torch import nn
 
@@ -14,11 +14,11 @@ def mlp_head(inputs: int, hidden: int, outputs: int) -> nn.Module:
 
 
 def batch_norm_mlp(inputs: int, *widths: int) -> nn.Module:
-    """Linear layers of these widths, with batch norm and ReLU between them; the last one is left linear.
+    """Linear layers of these widths, with batch norm and ReLU between them; nothing follows the last one.
 
-    Three layers are the projector of Barlow Twins (Zbontar et al. 2021, section 3) and the expander of
-    VICReg; two are the projector and the predictor of BYOL (Grill et al. 2020, section 3.3). There are no
-    biases: batch norm, or the loss, takes them out again.
+    With three layers it is the projector of Barlow Twins (Zbontar et al. 2021, section 3) and the expander of
+    VICReg; with two, the projector and the predictor of BYOL (Grill et al. 2020, section 3.3). There are no
+    biases, since batch norm, or the loss, would cancel them.
     """
     *hidden, outputs = widths
     layers: list[nn.Module] = []

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from imssl.datasets.source import Task
 from imssl.metrics import check_labels
 
-# Similarities held at a time (64 MB in float32).
+# Similarities in memory at a time (64 MB in float32).
 CHUNK = 16_000_000
 
 
@@ -19,7 +19,7 @@ def knn_probabilities(
     k: int = 20,
     temperature: float = 0.1,
 ) -> NDArray[np.float64]:
-    """Class probabilities by a vote of the k training samples of largest cosine similarity.
+    """Class probabilities by a vote of the k training samples with the largest cosine similarity.
 
     A neighbour of similarity s votes for its labels with weight exp(s / temperature); the weights are
     normalised to sum to 1. A row of zeros has similarity 0 to everything.

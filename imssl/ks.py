@@ -25,8 +25,8 @@ class KsDistance:
 def ks_distance(probabilities_a: ArrayLike, probabilities_b: ArrayLike, task: Task) -> KsDistance:
     """Largest gap between the empirical distributions of two models' probabilities, class by class.
 
-    Only the statistic is used: both models saw the same samples, so the two-sample p-value, which assumes
-    independent samples, does not hold.
+    Only the statistic is used: the two-sample p-value assumes independent samples, and both models predict
+    the same ones.
 
     Args:
         probabilities_a: (N, C), one model's probabilities.
@@ -49,6 +49,6 @@ def ks_distance(probabilities_a: ArrayLike, probabilities_b: ArrayLike, task: Ta
     if task == "binary" and a.shape[1] != 2:
         raise ValueError(f"a binary task has 2 columns of probabilities, got {a.shape[1]}")
     columns = [1] if task == "binary" else range(a.shape[1])
-    # The asymptotic p-value is the cheapest one to throw away.
+    # The p-value is not used, and the asymptotic one is the cheapest to compute.
     per_class = np.array([stats.ks_2samp(a[:, c], b[:, c], method="asymp").statistic for c in columns])
     return KsDistance(per_class, float(per_class.mean()))

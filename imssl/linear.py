@@ -14,7 +14,7 @@ from imssl.metrics import check_labels
 ClassWeights = Literal["balanced", "none"]
 Array = NDArray[np.float64]
 
-# The likelihood of a class that never (or always) occurs is best at an infinite logit; this stands for it.
+# For a class that never (or always) occurs, the most likely logit is infinite; this finite one replaces it.
 CERTAIN_LOGIT = 30.0
 
 
@@ -23,8 +23,8 @@ class Linear:
     """A fitted classifier; the standardisation of the features is folded into weight and bias.
 
     Attributes:
-        task: decides between sigmoids (multilabel) and a softmax (otherwise).
-        l2: the regularisation strength that it was fitted with.
+        task: multilabel means sigmoids, any other task a softmax.
+        l2: regularisation strength with which it was fitted.
         weight: (C, D).
         bias: (C,).
         converged: False if the solver stopped before it met its tolerance.
@@ -39,7 +39,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Training data in principal axes, restricted to the classes that can be learnt.
+    """Training data along principal axes, restricted to the classes that can be learnt.
 
     Attributes:
         axes: (N, K) standardised features along their principal axes.
@@ -143,7 +143,7 @@ def predict_probabilities(linear: Linear, features: ArrayLike) -> Array:
 
 
 def select(candidates: Sequence[Linear], score: Callable[[Linear], float | None]) -> Linear:
-    """The candidate of highest validation score; of equals the most strongly regularised one.
+    """The candidate with the highest validation score; among equals, the most strongly regularised one.
 
     Args:
         candidates: fitted classifiers, at least one.
@@ -183,8 +183,8 @@ def _inverse_deviation(x: Array) -> Array:
 def _principal_axes(standardised: Array) -> tuple[Array, Array]:
     """Features along their principal axes (N, K), and the axes (D, K); K = min(N, D).
 
-    A rotation leaves the penalty as it is, directions in which no sample varies get weight 0 at the optimum,
-    and along the axes the curvature of the loss is nearly diagonal, which `_solve` makes use of.
+    A rotation does not change the penalty, and directions in which no sample varies get weight 0 at the
+    optimum. Along these axes the curvature of the loss is nearly diagonal, which `_solve` makes use of.
     """
     if len(standardised) < standardised.shape[1]:
         left, lengths, right = linalg.svd(standardised, full_matrices=False)
@@ -210,8 +210,8 @@ def _sample_weights(targets: Array, task: Task, class_weights: ClassWeights) -> 
 def _solve(problem: _Problem, l2: float, start: Array) -> tuple[Array, bool]:
     """Optimal weights and bias (L, K + 1) along the principal axes, by L-BFGS from `start`.
 
-    The variables are scaled by the square root of the curvature of the loss at `start`, so that features of
-    very unequal variance and classes of very unequal frequency cost few iterations.
+    The variables are scaled by the square root of the curvature of the loss at `start`, so that features
+    of very unequal variance and classes of very unequal frequency need few iterations.
     """
     if start.size == 0:
         return start, True
@@ -230,17 +230,18 @@ def _solve(problem: _Problem, l2: float, start: Array) -> tuple[Array, bool]:
         method="L-BFGS-B",
         options={"maxiter": 2000, "maxfun": 4000, "maxcor": 20, "ftol": 1e-15, "gtol": 1e-7},
     )
-    # Near the optimum rounding can stop the line search before the tolerance is met.
+    # Near the optimum, rounding can end the line search before the tolerance is met.
     converged = bool(result.success or np.abs(result.jac).max() < 1e-5)
     return result.x.reshape(start.shape) / scaling, converged
 
 
 def _base_rates(problem: _Problem) -> Array:
-    """(L, K + 1) zero weights, and the bias that is best with them."""
+    """(L, K + 1): weights of zero, and the best bias for them."""
     rates = (problem.weights * problem.targets).mean(axis=0)
     start = np.zeros((rates.size, problem.axes.shape[1] + 1))
     if problem.softmax and rates.size:
-        # Any shift is as good; without one the biases sum to 0, as the weights do at the optimum.
+        # The softmax does not depend on a shift; this one makes the biases sum to 0, as the weights do at the
+        # optimum.
         start[:, -1] = np.log(rates) - np.log(rates).mean()
     else:
         start[:, -1] = special.logit(rates)

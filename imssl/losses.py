@@ -53,17 +53,17 @@ def nt_xent_logits(projections: Tensor, temperature: float) -> Tensor:
         temperature: softmax temperature, > 0.
 
     Returns:
-        (2B, 2B - 1), column 0 the view's own positive, then the 2B - 2 views of other images: what
-        :func:`info_nce` and :func:`top1` read, and ``info_nce`` of it is NT-Xent, symmetrical in the views
+        (2B, 2B - 1): in column 0 the other view of the same image, then the 2B - 2 views of other images, as
+        :func:`info_nce` and :func:`top1` expect them. Their ``info_nce`` is NT-Xent, symmetrical in the views
         (Chen, Kornblith et al. 2020, eq. 1).
     """
     with _in_float32(projections):
         projections = projections.float()
         similar = projections @ projections.T / temperature
     views = len(projections)
-    own = torch.eye(views, dtype=torch.bool, device=projections.device)
-    positive = own.roll(views // 2, dims=1)
-    negatives = similar[~(own | positive)].view(views, views - 2)
+    itself = torch.eye(views, dtype=torch.bool, device=projections.device)
+    positive = itself.roll(views // 2, dims=1)
+    negatives = similar[~(itself | positive)].view(views, views - 2)
     return torch.cat([similar[positive][:, None], negatives], dim=1)
 
 
@@ -91,7 +91,7 @@ def variance_hinge(projections: Tensor) -> Tensor:
     Returns:
         Scalar mean over the features.
     """
-    # Without the addend (that of the paper) the root of a variance of 0 has an infinite gradient.
+    # The small addend is the paper's: without it, the root of a variance of 0 has an infinite gradient.
     deviation = (projections.float().var(dim=0) + 1e-4).sqrt()
     return F.relu(1 - deviation).mean()
 
@@ -165,7 +165,7 @@ def barlow_twins(first: Tensor, second: Tensor, on_diagonal: float, off_diagonal
 
 
 def _in_float32(tensor: Tensor) -> AbstractContextManager[object]:
-    # Autocast would round the factors of a matrix product to bfloat16, even of float32 tensors.
+    # Autocast would round the factors of a matrix product to bfloat16, even those of float32 tensors.
     return torch.autocast(tensor.device.type, enabled=False)
 
 

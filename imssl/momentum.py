@@ -11,7 +11,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def momentum_copy(module: M) -> M:
-    """An equal copy that gets no gradient; it follows the original by :func:`momentum_update`."""
+    """An equal copy without gradient, which :func:`momentum_update` lets follow the original."""
     return copy.deepcopy(module).requires_grad_(False)
 
 
@@ -19,7 +19,7 @@ def momentum_copy(module: M) -> M:
 def momentum_update(follower: nn.Module, leader: nn.Module, momentum: float) -> None:
     """Move every weight: follower = momentum * follower + (1 - momentum) * leader.
 
-    Running statistics of batch norm are left alone: the follower has seen its own images.
+    Running statistics of batch norm are left alone: the follower keeps those of the images it has seen.
     """
     torch._foreach_lerp_(list(follower.parameters()), list(leader.parameters()), 1 - momentum)
 

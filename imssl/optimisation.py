@@ -1,4 +1,4 @@
-"""SGD as the protocol sets it, its schedule, and groups of weights that an optimiser treats alike."""
+"""The protocol's SGD, its learning-rate schedule, and parameter groups with and without weight decay."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from imssl.settings.pretraining import Optimisation
 
 
 def learning_rate_factor(optimisation: Optimisation, progress: float) -> float:
-    """Share of the full learning rate after a share of the run.
+    """The learning rate at a point of the run, as a share of the full one.
 
     Args:
         optimisation: schedule and warm-up.
@@ -26,14 +26,14 @@ def learning_rate_factor(optimisation: Optimisation, progress: float) -> float:
 
 
 def sgd(weights: Sequence[Tensor] | Sequence[dict[str, Any]], optimisation: Optimisation) -> torch.optim.SGD:
-    """SGD with momentum, as the protocol sets it.
+    """SGD with momentum, with the settings of the protocol.
 
     Args:
-        weights: to optimise, or groups of them; what a group does not set itself is the protocol's.
+        weights: to optimise, or groups of them; settings that a group leaves out are the protocol's.
         optimisation: learning rate, momentum and weight decay.
     """
-    # Not the fused step, which is 2 to 4% faster: without a word it misreads a gradient whose memory order is
-    # not its weight's, and it refuses a weight whose gradient comes later than the others'.
+    # Not the fused step, which is 2 to 4% faster: it silently misreads a gradient whose memory order differs
+    # from its weight's, and refuses a weight whose first gradient comes later than the others'.
     return torch.optim.SGD(
         weights,
         lr=optimisation.learning_rate,
@@ -47,8 +47,8 @@ def weight_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]
     """Parameter groups for an optimiser: weight decay on kernels and matrices, none on biases and norms.
 
     Args:
-        module: whose weights that need a gradient are grouped.
-        weight_decay: of the first group; the second one has 0.
+        module: the weights of which that need a gradient are grouped.
+        weight_decay: of the first group; that of the second is 0.
     """
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     return [

@@ -12,7 +12,7 @@ class KeyQueue(nn.Module):
         length: K, number of keys.
         width: D, width of a key.
 
-    It starts with random unit vectors, as in He et al.; they are gone after K keys.
+    It starts with random unit vectors, as in He et al.; K keys later, all of them have been replaced.
     """
 
     keys: Tensor
@@ -25,12 +25,9 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Put the keys of one batch (B, D) in the place of the oldest ones.
-
-        A batch longer than the queue leaves its last K keys.
-        """
+        """Replace the oldest keys by those of a batch, (B, D); if B > K, by its last K keys."""
         length = len(self.keys)
-        # The pointer is never read here: a GPU would have to finish its work first.
+        # The pointer is not read on the CPU, which would have to wait for the GPU.
         places = (self.pointer + torch.arange(len(keys), device=self.keys.device)) % length
         self.keys[places[-length:]] = keys[-length:].to(self.keys.dtype)
         self.pointer.add_(len(keys)).remainder_(length)

@@ -1,8 +1,8 @@
 """One seed per purpose: every random draw of the suite comes from a generator named here.
 
 A generator is derived from the run's seed and the words that say what it is for, never from the state
-of another one. A step's draws therefore do not depend on how the run came to that step, which is what
-makes a resumed run equal to an uninterrupted one.
+of another one. The draws of a step therefore do not depend on how the run reached that step, which makes
+a resumed run equal to an uninterrupted one.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
 
 
 def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A CPU generator for one purpose; draws on the CPU give the same values to a CPU and a GPU run."""
+    """A CPU generator for one purpose; drawing on the CPU gives runs on CPU and GPU the same values."""
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))
 
 
@@ -33,7 +33,7 @@ def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
 def initialising(seed: int, *purpose: str | int) -> Iterator[None]:
     """Seed the global generator of torch inside the block only, for modules that initialise themselves.
 
-    ``torch.nn`` layers draw their first weights from the global generator; it is put back afterwards.
+    ``torch.nn`` layers draw initial weights from the global generator; its state is restored afterwards.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derived_seed(seed, *purpose))

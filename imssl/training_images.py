@@ -1,4 +1,4 @@
-"""The training images as a step needs them: uint8 batches on the device."""
+"""The training images, as uint8 batches on the device."""
 
 import numpy as np
 import torch
@@ -6,21 +6,21 @@ from torch import Tensor
 
 from imssl.device import to_device
 
-# On the CPU a set above this size is read from disk batch by batch instead of being held in memory.
+# On the CPU, the most bytes of images that are held in memory; more are read from disk batch by batch.
 HELD_IN_MEMORY = 2**30
-# Of a GPU's free memory; the rest is for the model, and for other cells that share the GPU.
+# On a GPU, the share of its free memory; the rest is for the model, and for other cells on the same GPU.
 SHARE_OF_GPU = 0.25
-# Images that are turned and sent at a time, so that a large set is never in memory twice.
+# Images that are transposed and sent at a time, so that a large data set is never in memory twice.
 PART = 4096
 
 
 class TrainingImages:
-    """Rows of a memory-mapped array, held on the device when they are few enough.
+    """Rows of a memory-mapped array, held on the device if they are few enough.
 
     Args:
         images: (N, H, W, C) uint8, possibly memory-mapped.
         rows: indices of the rows to train on, (n,).
-        device: where batches are wanted.
+        device: where the batches are needed.
     """
 
     def __init__(self, images: np.ndarray, rows: np.ndarray, device: torch.device) -> None:
@@ -46,7 +46,7 @@ class TrainingImages:
 
 
 def _room(device: torch.device) -> int:
-    """Bytes that a set may take on the device."""
+    """The most bytes of images that may be held on the device."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * SHARE_OF_GPU)

@@ -166,3 +166,13 @@ def test_a_folder_holds_what_one_can_take_in(folder):
     files += [path.parent for path in (ROOT / "bench" / folder).glob("*/__init__.py")]
     assert 4 <= len(files) <= 10, [path.name for path in files]
     assert ast.get_docstring(ast.parse((ROOT / "bench" / folder / "__init__.py").read_text(encoding="utf-8")))
+
+
+def test_a_class_has_its_name_to_itself():
+    """One meaning a word: no two modules of the project define public classes of the same name."""
+    homes = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name_of(path))
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}

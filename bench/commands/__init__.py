@@ -1,1 +1,1 @@
-"""The verbs of ``bench`` by topic; bench.cli registers them."""
+"""The verbs of the command ``bench``, a module per topic; bench.cli registers them."""

@@ -1,8 +1,8 @@
-"""How a duration is told."""
+"""Durations in words, rounded as a person would round them."""
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person would say them: ``45 s``, ``3 min``, ``2.5 h``."""
+    """A duration in seconds as text: ``45 s``, ``3 min`` or ``2.5 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 2 * 3600:

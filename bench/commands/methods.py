@@ -16,7 +16,7 @@ from bench.commands.duration import duration
 from imssl.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.conformance.check import CheckReport
+    from bench.conformance.rule import CheckReport
     from bench.forecast.of_method import MethodPlan
     from bench.protocol.protocol import Protocol
 
@@ -37,18 +37,18 @@ STYLES = {"pass": "green", "fail": "bold red", "skip": "yellow"}
 def new_method(
     name: Annotated[str, typer.Argument(help="Name of the method, such as my-method.", show_default=False)],
 ) -> None:
-    """Write a commented starting file into the current folder; it passes the checks as it is."""
-    from bench.methods.changes import refuse_name
+    """Write a commented method file to start from into the current folder; it passes the checks as it is."""
+    from bench.methods.changes import check_name
     from bench.methods.template import starting_file
 
-    refuse_name(name)
+    check_name(name)
     file, text = starting_file(name)
     try:
         with Path(file).open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
         raise UserError(f"{file} exists already and is left as it is; choose another name.") from None
-    typer.echo(f"{file} is written. Edit it, then: bench check-method {file}")
+    typer.echo(f"Wrote {file}. Edit it, then: bench check-method {file}")
 
 
 def check_method(
@@ -58,21 +58,21 @@ def check_method(
         bool, typer.Option("--json", help="Print one JSON document instead of a table.")
     ] = False,
 ) -> None:
-    """Check a method file against the contract; nothing is entered anywhere.
+    """Check a method file against the contract, without adding it.
 
     The checks are about fairness, not safety: the file is code and runs with your rights.
-    Exit status: 0 all pass, 1 a check fails, 2 the file cannot be loaded.
+    Exit status: 0 all checks pass, 1 a check fails, 2 the file cannot be loaded.
     """
     from bench.conformance.child import Request
-    from bench.conformance.parent import check_method
-    from bench.conformance.source import read_source
-    from bench.methods.changes import assigned, id_of
+    from bench.conformance.method_source import read_source
+    from bench.conformance.parent import check_in_child
+    from bench.methods.changes import id_of, parse_assignments
 
     try:
         source = read_source(path)
-        request = Request(path=str(path), rows={id_of(path.name): assigned(assignments or [])})
+        request = Request(path=str(path), rows={id_of(path.name): parse_assignments(assignments or [])})
         with _stoppable():
-            report = check_method(source, request)
+            report = check_in_child(source, request)
     except UserError as error:
         if as_json:
             print(json.dumps({"passed": False, "error": str(error)}, ensure_ascii=False))
@@ -80,36 +80,36 @@ def check_method(
     if as_json:
         print(report.as_json())
     else:
-        _show(report)
+        _print_report(report)
     raise typer.Exit(1 if report.failed else 0)
 
 
 def add_method(
     path: MethodPath,
     name: Annotated[
-        str | None, typer.Option(help="Name of its row; otherwise after the file.", show_default=False)
+        str | None, typer.Option(help="Name in params.yaml; by default that of the file.", show_default=False)
     ] = None,
     assignments: Assignments = None,
     no_check: Annotated[
-        bool, typer.Option("--no-check", help="Leave the checks out; the report will say so.")
+        bool, typer.Option("--no-check", help="Leave the checks out; the leaderboard will say so.")
     ] = False,
 ) -> None:
-    """Check a method file, copy it to imssl/methods/, and enter it into params.yaml.
+    """Check a method file, copy it to imssl/methods/, and add it to params.yaml.
 
-    All or nothing: when a check fails, or on Ctrl-C, nothing has changed. The results of the other methods
+    All or nothing: if a check fails, or on Ctrl-C, nothing is changed. The results of the other methods
     stay valid. A variant of the same file is another row: --name simclr-t01 --set temperature=0.1
     """
     from bench.methods.changes import add, addition, check_addition
 
     with _stoppable():
-        wanted = addition(path, name, assignments or [])
-        report = check_addition(wanted, checks=not no_check)
+        new = addition(path, name, assignments or [])
+        report = check_addition(new, checks=not no_check)
         _refuse_failed(report)
-        add(wanted, report)
-    typer.echo(f"{wanted.name} is in params.yaml; its file is imssl/methods/{wanted.file_name}.")
+        add(new, report)
+    typer.echo(f"{new.name} is in params.yaml; its file is imssl/methods/{new.file_name}.")
     if no_check:
-        typer.echo("Its checks were left out, which the leaderboard says.")
-    _show_plan(wanted.name, report.speed_ratio)
+        typer.echo("Its checks were left out; the leaderboard will say so.")
+    _print_plan(new.name, report.speed_ratio)
 
 
 def list_methods(
@@ -117,7 +117,7 @@ def list_methods(
         bool, typer.Option("--json", help="Print one JSON document instead of a table.")
     ] = False,
 ) -> None:
-    """List the methods of params.yaml: file, parameters, checks, and how many of their cells are done."""
+    """List the methods of params.yaml: file, hyper-parameters, checks, and how many cells are finished."""
     from dataclasses import asdict
 
     from bench.methods.listing import listed_methods
@@ -138,25 +138,25 @@ def list_methods(
 
 
 def update_method(name: MethodName, path: MethodPath) -> None:
-    """Check a file and put it in the place of a method's file; say which finished cells become stale.
+    """Check a file, replace a method's file by it, and say which finished cells become stale.
 
-    All or nothing, as add-method. With the method's own file it only checks it and keeps the record.
+    All or nothing, as add-method. Given the method's own file, it only checks it and records the result.
     """
     from bench.forecast.of_method import finished_cells_of
     from bench.methods.changes import check_update, update, update_of
     from bench.protocol.protocol import read_protocol
 
     with _stoppable():
-        wanted = update_of(name, path)
-        report = check_update(wanted)
+        replacement = update_of(name, path)
+        report = check_update(replacement)
         _refuse_failed(report)
-        same = wanted.file.read_bytes() == wanted.source.content
-        stale = {} if same else finished_cells_of(wanted.file, read_protocol())
-        update(wanted, report)
+        same = replacement.file.read_bytes() == replacement.source.content
+        stale = {} if same else finished_cells_of(replacement.file, read_protocol())
+        update(replacement, report)
     if same:
-        typer.echo(f"imssl/methods/{wanted.file.name} passes and is unchanged; no cell becomes stale.")
+        typer.echo(f"imssl/methods/{replacement.file.name} passes and is unchanged; no cell becomes stale.")
         return
-    typer.echo(f"imssl/methods/{wanted.file.name} is replaced.")
+    typer.echo(f"imssl/methods/{replacement.file.name} is replaced.")
     for method, count in stale.items():
         typer.echo(f"{count} finished cells of {method} become stale: dvc repro computes them again.")
     if not stale:
@@ -169,12 +169,12 @@ def remove_method(
         bool, typer.Option("--delete-file", help="Delete its file in imssl/methods/ as well.")
     ] = False,
 ) -> None:
-    """Take a method out of params.yaml; its finished cells are kept and found again if it comes back."""
+    """Remove a method from params.yaml; its finished cells are kept, and found again if it comes back."""
     from bench.methods.changes import remove
 
     with _stoppable():
         deleted = remove(name, delete_file)
-    typer.echo(f"{name} is no longer in params.yaml; what it computed stays in .bench/ and DVC's cache.")
+    typer.echo(f"{name} is no longer in params.yaml; its finished cells stay in .bench/ and DVC's cache.")
     for file in deleted:
         typer.echo(f"deleted: {file.parent.name}/{file.name}")
     typer.echo("Bring the leaderboard up to date with: dvc repro")
@@ -191,27 +191,27 @@ def _stoppable() -> Iterator[None]:
 
 def _refuse_failed(report: "CheckReport") -> None:
     if report.checks:
-        _show(report)
+        _print_report(report)
     if report.failed:
         print("Nothing has changed.", file=sys.stderr)
         raise typer.Exit(1)
 
 
-def _show(report: "CheckReport") -> None:
+def _print_report(report: "CheckReport") -> None:
     table = Table("", "check", "expected", "found", box=None, pad_edge=False)
-    for check in report.checks:
-        found = Text(check.found)
-        if check.hint:
-            found.append(f"\n→ {check.hint}", style="italic")
-        status = Text(check.status, style=STYLES[check.status])
-        table.add_row(status, Text(check.name), Text(check.expected), found)
+    for outcome in report.checks:
+        finding = Text(outcome.found)
+        if outcome.hint:
+            finding.append(f"\n→ {outcome.hint}", style="italic")
+        status = Text(outcome.status, style=STYLES[outcome.status])
+        table.add_row(status, Text(outcome.name), Text(outcome.expected), finding)
     console().print(table)
-    failed, skipped = len(report.failed), sum(check.status == "skip" for check in report.checks)
+    failed, skipped = len(report.failed), sum(outcome.status == "skip" for outcome in report.checks)
     passed = len(report.checks) - failed - skipped
-    typer.echo(f"{report.file}: {passed} checks pass, {failed} fail, {skipped} could not be tried.")
+    typer.echo(f"{report.file}: {passed} checks pass, {failed} fail, {skipped} skipped.")
 
 
-def _show_plan(name: str, speed_ratio: float | None) -> None:
+def _print_plan(name: str, speed_ratio: float | None) -> None:
     from bench.forecast.of_method import method_plan
     from bench.protocol.protocol import read_protocol
 
@@ -219,26 +219,26 @@ def _show_plan(name: str, speed_ratio: float | None) -> None:
     try:
         planned = method_plan(name, protocol, speed_ratio)
     except UserError as error:
-        typer.echo(f"What it will take cannot be told: {error}")
+        typer.echo(f"How long its cells will take cannot be predicted: {error}")
     else:
-        typer.echo(_told(planned, protocol))
+        typer.echo(_in_words(planned, protocol))
     typer.echo("Run it with: dvc repro")
 
 
-def _told(planned: "MethodPlan", protocol: "Protocol") -> str:
+def _in_words(planned: "MethodPlan", protocol: "Protocol") -> str:
     datasets = "1 data set" if len(protocol.datasets) == 1 else f"{len(protocol.datasets)} data sets"
-    lines = [f"dvc repro will compute {planned.cells} cells of it on {datasets}:"]
+    lines = [f"dvc repro will compute {planned.cells} of its cells on {datasets}:"]
     lines += [
         f"  {stage.stage:<9} {stage.cells:>4}  about {duration(stage.seconds)}" for stage in planned.stages
     ]
     if planned.reused:
-        lines.append(f"{planned.reused} more are finished and found again.")
-    basis = "by the cells measured so far" if planned.measured else "a guess, as no cell is finished yet"
+        lines.append(f"{planned.reused} more are finished already and will be used again.")
+    basis = "judged by the finished cells" if planned.measured else "a guess, as no cell is finished yet"
     lines.append(
-        f"In all about {duration(planned.seconds)}, {planned.at_once} at a time ({basis}), of which "
-        f"{duration(planned.overhead)} are starts, DVC and the report."
+        f"In all about {duration(planned.seconds)}, {planned.at_once} cells at a time ({basis}); "
+        f"{duration(planned.overhead)} of it for starting processes, DVC and the report."
     )
-    lines.append("No finished cell of another method is computed again; the report is written anew.")
+    lines.append("No finished cell of another method is computed again; the report is written again.")
     if planned.others:
-        lines.append(f"Beside these, {planned.others} cells of other methods are still to be computed.")
+        lines.append(f"Besides these, {planned.others} cells of other methods are still to be computed.")
     return "\n".join(lines)

@@ -20,17 +20,20 @@ def perf(
     ] = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="In two or three minutes: fewer repetitions, the smallest images."),
+        typer.Option(
+            "--quick", help="Fewer repetitions, and the smallest images only: two or three minutes."
+        ),
     ] = False,
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="One group: pretraining, sharing, augmentation, finetuning, probes, analyses, costs; or "
-            "memory, which is measured only when it is asked for (minutes, 6 GB of disk)."
+            help="Measure this group only (may be repeated): pretraining, sharing, augmentation, finetuning, "
+            "probes, analyses, costs; or memory, which is left out otherwise (minutes, 6 GB of disk)."
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of torch; by default one per core.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Threads for torch; by default one per core.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     markdown: Annotated[
@@ -39,19 +42,19 @@ def perf(
 ) -> None:
     """Measure the suite on this machine, and print a table.
 
-    Each figure is a median with its quartiles. What is compared runs in turns, round by round, so that the
-    ratios hold on a machine that does other things too; the figures themselves need a quiet one. Device and
-    precision are those of params.yaml.
+    Each figure is a median with its quartiles. What is compared takes turns, round by round, so that the
+    ratios hold even on a busy machine; the figures themselves need an idle one. Device and precision are
+    those of params.yaml.
     """
     from bench.perf import suite, table
-    from bench.perf.measure import FULL, QUICK
+    from bench.perf.timing import FULL, QUICK
     from bench.protocol.protocol import read_protocol
     from imssl.durable import write_text
 
     protocol = read_protocol()
     threads = threads or suite.cores()
     errors = Console(stderr=True)
-    machine = suite.machine(protocol.hardware, threads)
+    machine = suite.describe_machine(protocol.hardware, threads)
     with errors.status("measuring") as status:
         groups = tuple(only or suite.GROUPS)
         measured = suite.measure(
@@ -65,7 +68,7 @@ def perf(
         rows = []
         for row in measured:
             rows.append(row)
-            errors.print(f"{row.group}: {row.name}: {table.summary(row)}", style="dim", highlight=False)
+            errors.print(f"{row.group}: {row.name}: {table.in_words(row)}", style="dim", highlight=False)
     title = f"{machine['device']}, {machine['precision']}, torch {machine['torch']}"
     if markdown is not None:
         write_text(markdown, f"{title}\n\n{table.as_markdown(rows)}\n")
@@ -77,13 +80,13 @@ def perf(
 
 def plan(
     seconds: Annotated[
-        float, typer.Option(min=1.0, max=600.0, help="How long to measure this machine before predicting.")
+        float, typer.Option(min=1.0, max=600.0, help="Time for measuring this machine before predicting.")
     ] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
-    """Predict what [bold]dvc repro[/] would run for params.yaml: cells, time and disk.
+    """Predict what [bold]dvc repro[/] would do for params.yaml: cells to compute, time and disk space.
 
-    Finished cells are not counted, and what they took corrects the prediction for the missing ones.
+    Finished cells are not counted, but the time they took corrects the prediction for the missing ones.
     """
     import os
 
@@ -112,9 +115,9 @@ def plan(
     out = console()
     out.print(table)
     out.print(
-        f"\nabout [bold]{duration(planned.seconds)}[/] with {workers} cells side by side, of which "
-        f"{duration(planned.overhead)} are starts, DVC and the report; "
-        f"{planned.bytes / 2**20:,.0f} MiB of disk"
+        f"\nabout [bold]{duration(planned.seconds)}[/] with {workers} cells side by side, "
+        f"{duration(planned.overhead)} of it for starting processes, DVC and the report; "
+        f"{planned.bytes / 2**20:,.0f} MiB of disk space"
     )
     if planned.unprepared:
-        out.print(f"not counted: preparing {', '.join(planned.unprepared)}")
+        out.print(f"not included: preparing the images of {', '.join(planned.unprepared)}")

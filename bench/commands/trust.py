@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from bench.trust.verify.check import Check, Disagreement
     from bench.trust.verify.rerun import Rerun
 
-# Names that a table lists before it says how many more there are.
+# A table lists at most so many names, findings or disagreements, then says how many more there are.
 LISTED = 6
 MOST_DISAGREEMENTS = 40
 
 
 def audit_data(
     datasets: Annotated[
-        list[str] | None, typer.Argument(help="Data sets; by default all of params.yaml.")
+        list[str] | None, typer.Argument(help="Names of data sets; by default all of params.yaml.")
     ] = None,
     correlation: Annotated[
         float | None,
         typer.Option(
-            help="Of the pixels of two images that count as near-identical; by default what is unusual "
-            "for two images of the data set, at most 0.995.",
+            help="Correlation of their pixels from which two images count as near-identical; by default what "
+            "is unusual for two images of the data set, at most 0.995.",
             min=0.5,
             max=1,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Look through the prepared data: what each split holds, and what is in two splits.
+    """Audit the prepared data: what each split holds, and what is in more than one split.
 
     Finds patients with images in several splits, and images that are copies of one another but for
-    brightness, contrast or compression. Exit status 1 if either crosses from one split to another.
+    brightness, contrast or compression. Exit status 1 if a patient or a copy is in more than one split.
     """
     from bench.cells.files import data_folder
     from bench.protocol.protocol import read_protocol
@@ -53,18 +53,19 @@ def audit_data(
     if as_json:
         import json
 
-        typer.echo(json.dumps([asdict(one) for one in audits], indent=1))
+        typer.echo(json.dumps([asdict(audited) for audited in audits], indent=1))
     else:
-        for one in audits:
-            _print_audit(one)
-    raise typer.Exit(1 if any(one.leaks for one in audits) else 0)
+        for audited in audits:
+            _print_audit(audited)
+    raise typer.Exit(1 if any(audited.leaks for audited in audits) else 0)
 
 
 def _print_audit(audit: "Audit") -> None:
     out = console()
     height, width, channels = audit.image_shape
     left_out = f"; {audit.skipped} of the source left out" if audit.skipped else ""
-    out.print(f"\n[bold]{audit.dataset}[/]: {height} x {width} pixels, {channels} channels{left_out}")
+    depth = "1 channel" if channels == 1 else f"{channels} channels"
+    out.print(f"\n[bold]{audit.dataset}[/]: {height} x {width} pixels, {depth}{left_out}")
     table = Table("split", "images", "patients", "images with each class", box=None, pad_edge=False)
     for content in audit.contents:
         classes = ", ".join(
@@ -102,16 +103,17 @@ def _print_audit(audit: "Audit") -> None:
 def verify(
     rerun: Annotated[
         int,
-        typer.Option(help="Compute this many cells again, drawn at random, and compare bit for bit.", min=0),
+        typer.Option(help="Also compute this many cells, drawn at random, again and compare them.", min=0),
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of the draw of cells for --rerun.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of cells for --rerun.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Check a finished run: every checksum, and every number from the stored predictions.
+    """Check a finished run: every checksum, and every number against the stored predictions.
 
-    Metrics are recomputed by scikit-learn and by plain formulas, not by the code that made them. On another
-    machine, device or package version than a cell was made with, --rerun reports the size of the difference
-    beside that between seeds. Exit status 1 if anything disagrees.
+    Metrics are recomputed with scikit-learn and plain formulas, not with the code that computed them first. A
+    cell that is computed again must be equal bit for bit; on another machine or device, or with other
+    package versions, the difference is reported instead, beside that between seeds. Exit status 1 if
+    anything disagrees.
     """
     from bench.machine.lock import alone
     from bench.protocol.protocol import read_protocol
@@ -124,14 +126,14 @@ def verify(
         checks = run_checks(protocol)
         reruns = rerun_cells(protocol, rerun, seed) if rerun else []
     wrong = list(disagreements(checks))
-    agreed = not wrong and all(one.agrees for one in reruns)
+    agreed = not wrong and all(result.agrees for result in reruns)
     if as_json:
         import json
 
         content = {
             "agreed": agreed,
             "checks": [asdict(check) for check in checks],
-            "reruns": [{**asdict(one), "agrees": one.agrees} for one in reruns],
+            "reruns": [{**asdict(result), "agrees": result.agrees} for result in reruns],
         }
         typer.echo(json.dumps(content, indent=1))
     else:
@@ -154,8 +156,9 @@ def _print_checks(checks: "list[Check]", wrong: "list[tuple[str, Disagreement]]"
             out.print(escape(note), highlight=False)
     if wrong:
         table = Table("disagreement", "expected", "found", box=None, pad_edge=False)
-        for _, one in wrong[:MOST_DISAGREEMENTS]:
-            table.add_row(escape(one.where), escape(one.expected), escape(one.found))
+        for _, disagreement in wrong[:MOST_DISAGREEMENTS]:
+            texts = (disagreement.where, disagreement.expected, disagreement.found)
+            table.add_row(*(escape(text) for text in texts))
         out.print(table)
     if len(wrong) > MOST_DISAGREEMENTS:
         out.print(f"and {len(wrong) - MOST_DISAGREEMENTS} more; --json lists all")
@@ -163,15 +166,16 @@ def _print_checks(checks: "list[Check]", wrong: "list[tuple[str, Disagreement]]"
 
 def _print_reruns(reruns: "list[Rerun]") -> None:
     out = console()
-    for one in reruns:
-        out.print(f"\ncomputed again: [bold]{escape(one.title)}[/] in {one.seconds:.1f} s", highlight=False)
+    for rerun in reruns:
+        heading = f"\ncomputed again: [bold]{escape(rerun.title)}[/] in {rerun.seconds:.1f} s"
+        out.print(heading, highlight=False)
         table = Table("file", "", "largest difference", "between seeds", box=None, pad_edge=False)
-        for file in one.files:
-            same = "bit for bit" if file.equal else "differs" if one.elsewhere else "[red]differs[/]"
+        for file in rerun.files:
+            same = "bit for bit" if file.equal else "differs" if rerun.elsewhere else "[red]differs[/]"
             table.add_row(file.name, same, _size(file.difference), _size(file.between_seeds))
         out.print(table)
-    for place in sorted({place for one in reruns for place in one.elsewhere}):
-        out.print(f"made elsewhere, so a difference is reported and is no failure: {escape(place)}")
+    for origin in sorted({origin for rerun in reruns for origin in rerun.elsewhere}):
+        out.print(f"computed elsewhere at first, so a difference is no failure: {escape(origin)}")
 
 
 def _size(difference: float | None) -> str:
@@ -179,12 +183,12 @@ def _size(difference: float | None) -> str:
 
 
 def trap(
-    name: Annotated[str | None, typer.Argument(help="Which one; without it, all are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the trap; without it, all are listed.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Set a trap known from released code on the finished cells, and show how far the numbers move.
+    """Set a trap known from released code on the finished cells, and show how far it moves the numbers.
 
-    Nothing is trained and nothing is written: the honest number and the trapped one come from the same files.
+    Nothing is trained or written: the honest number and the trapped one come from the same stored files.
     """
     from bench.protocol.protocol import read_protocol
     from bench.trust.traps import TRAPS, spring
@@ -192,23 +196,22 @@ def trap(
     out = console()
     if name is None:
         table = Table("bench trap", "what it does", box=None, pad_edge=False)
-        for known, kind in TRAPS.items():
-            table.add_row(known, kind.what)
+        for trap_name, trap in TRAPS.items():
+            table.add_row(trap_name, trap.mistake)
         out.print(table)
         return
-    found = spring(name, read_protocol())
+    trapped = spring(name, read_protocol())
     if as_json:
         import json
 
-        typer.echo(json.dumps([{**asdict(one), "moved": one.moved} for one in found], indent=1))
+        typer.echo(json.dumps([{**asdict(number), "moved": number.moved} for number in trapped], indent=1))
         return
     table = Table("where", "number", "honest", "trapped", "moved", box=None, pad_edge=False)
-    for one in found:
-        numbers = (f"{one.honest:.3f}", f"{one.trapped:.3f}", f"{one.moved:+.3f}")
-        table.add_row(escape(one.where), escape(one.quantity), *numbers)
+    for number in trapped:
+        values = (f"{number.honest:.3f}", f"{number.trapped:.3f}", f"{number.moved:+.3f}")
+        table.add_row(escape(number.where), escape(number.quantity), *values)
     out.print(table)
-    mean = sum(one.moved for one in found) / len(found)
-    largest = max((one.moved for one in found), key=abs)
-    out.print(
-        f"{TRAPS[name].what}: moves {len(found)} numbers by {mean:+.3f} on average, at most {largest:+.3f}"
-    )
+    mean = sum(number.moved for number in trapped) / len(trapped)
+    largest = max((number.moved for number in trapped), key=abs)
+    count = "1 number" if len(trapped) == 1 else f"{len(trapped)} numbers"
+    out.print(f"{TRAPS[name].mistake}: moves {count} by {mean:+.3f} on average, at most by {largest:+.3f}")

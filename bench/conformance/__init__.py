@@ -1,4 +1,4 @@
-"""Does a method file keep the contract? Checks that make a comparison fair, run in a process of their own.
+"""Whether a method file keeps the contract: the rules of a fair comparison, and the process they run in.
 
-They are about fairness, not about safety: a method file is code that runs with its user's rights.
+The rules are about fairness, not about safety: a method file is code that runs with its user's rights.
 """

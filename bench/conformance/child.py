@@ -1,7 +1,7 @@
-"""The process in which a method file is loaded and tried: ``python -m bench.conformance.child FD``.
+"""The process in which a method file is loaded and checked: ``python -m bench.conformance.child FD``.
 
-It reads a request from standard input and tells what it does in lines of JSON on the file descriptor, each
-before it begins, so that the parent knows where a file that hangs or crashes did so.
+It reads a request from standard input, and writes a line of JSON to the file descriptor before each thing it
+does, so that the parent knows at which of them a file hung or crashed.
 """
 
 import json
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from bench.conformance.trial import Trial
     from imssl.method import MethodSettings
 
-# A file may print, or fill a disk, for ever; nothing that the checks write comes near this.
+# For a method file that prints without end; the checks themselves write far less.
 LARGEST_OUTPUT_BYTES = 2**30
-# The parent stops a child long before; this is for one whose parent was killed.
+# For a child whose parent was killed; a living parent stops it long before.
 CPU_SECONDS = 1800
 
-Tell = Callable[[dict[str, Any]], None]
+Send = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class DatasetOfRun:
-    """A data set of params.yaml, as far as a method is told of it.
+class DatasetShape:
+    """What a method learns of a data set of params.yaml: how many images, and of which shape.
 
     Attributes:
         name: its id.
-        images: of the training split.
+        images: number of training images.
         channels: 1 or 3.
         size: side of the images in pixels.
     """
@@ -49,77 +49,82 @@ class Request:
     """What the parent asks for.
 
     Attributes:
-        path: of the method file, as the user gave it.
+        path: the method file, as the user gave it.
         rows: hyper-parameters as given, by row of params.yaml.
-        datasets: that every row must accept.
-        encoder: section of params.yaml that goes with them; None where there are none.
-        batch_size: of the run that goes with them.
-        epochs: likewise.
+        datasets: data sets that the method must accept with the hyper-parameters of every row.
+        encoder: section ``encoder`` of params.yaml; None if there are no data sets.
+        batch_size: of pretraining; unused if there are no data sets.
+        epochs: of pretraining; unused if there are no data sets.
         checks: False to load the file and its settings only.
     """
 
     path: str
     rows: dict[str, dict[str, Any]]
-    datasets: tuple[DatasetOfRun, ...] = ()
+    datasets: tuple[DatasetShape, ...] = ()
     encoder: dict[str, Any] | None = None
     batch_size: int = 0
     epochs: int = 0
     checks: bool = True
 
     def as_json(self) -> str:
-        """For the child's standard input."""
+        """The request as text, for the child's standard input."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Request":
         """The request that :meth:`as_json` wrote."""
         content = json.loads(text)
-        content["datasets"] = tuple(DatasetOfRun(**dataset) for dataset in content["datasets"])
+        content["datasets"] = tuple(DatasetShape(**dataset) for dataset in content["datasets"])
         return cls(**content)
 
 
-def serve(request: Request, content: bytes, tell: Tell) -> None:
-    """Load the file, check its settings, and try every rule on it."""
-    tell({"doing": "start"})
-    from bench.conformance.loading import load_class, load_settings, written
-    from bench.conformance.rules.all_rules import RULES, try_rule
-    from bench.conformance.source import MethodSource
-    from bench.conformance.surroundings import surroundings
+def check_file(request: Request, content: bytes, send: Send) -> None:
+    """Load a method file, check its settings, and check it against every rule.
+
+    Args:
+        request: what is to be checked.
+        content: of the method file.
+        send: takes each message to the parent.
+    """
+    send({"doing": "start"})
+    from bench.conformance.global_state import global_state
+    from bench.conformance.loading import as_row, load_class, load_settings
+    from bench.conformance.method_source import MethodSource
+    from bench.conformance.rules.all_rules import RULES, check_rule
     from bench.conformance.trial import Trial, warm_up
     from bench.conformance.watch import Watch
     from imssl.settings.encoder import EncoderSettings
 
     source = MethodSource(Path(request.path), content, content.decode("utf-8"))
     warm_up()
-    watch, before = Watch(request.path), surroundings()
-    tell({"doing": "load"})
+    watch, before = Watch(request.path), global_state()
+    send({"doing": "load"})
     try:
         with watch.watching():
             method = load_class(source)
             settings = {row: load_settings(method, row, given) for row, given in request.rows.items()}
-        told = {row: written(values) for row, values in settings.items()}
-        tell({"loaded": method.__name__, "settings": told})
+        rows = {row: as_row(values) for row, values in settings.items()}
+        send({"loaded": method.__name__, "settings": rows})
         trial = Trial(source, method, next(iter(settings.values())), watch, before)
         if request.encoder is not None:
             trial.timed_encoder = EncoderSettings.model_validate(request.encoder)
         _refuse_unfit(trial, settings, request)
     except UserError as error:
-        tell({"refused": str(error)})
+        send({"refused": str(error)})
         return
     if request.checks:
         unmet: set[str] = set()
         for rule in RULES:
-            tell({"doing": rule.name})
-            check = try_rule(rule, trial, unmet)
-            tell({"check": asdict(check)})
-    tell({"done": trial.ratios})
+            send({"doing": rule.name})
+            send({"check": asdict(check_rule(rule, trial, unmet))})
+    send({"done": trial.ratios})
 
 
 def _refuse_unfit(trial: "Trial", settings: "dict[str, MethodSettings]", request: Request) -> None:
     """Build the method of every row for every data set of params.yaml.
 
     Raises:
-        UserError: what the method says against it, or where it fails.
+        UserError: the method refuses the data set, or fails; the message gives its reason or the line.
     """
     from bench.conformance.loading import at_fault
     from imssl.encoder import new_encoder
@@ -141,20 +146,20 @@ def _refuse_unfit(trial: "Trial", settings: "dict[str, MethodSettings]", request
 
 
 def main() -> None:
-    """Serve the request on standard input."""
+    """Check the file that the request on standard input asks for."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_OUTPUT_BYTES, LARGEST_OUTPUT_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     channel = int(sys.argv[1])
     size = int.from_bytes(sys.stdin.buffer.read(8))
-    if not size:  # the parent was stopped before it could ask
+    if not size:  # the parent ended before it could write a request
         return
     request = Request.from_json(sys.stdin.buffer.read(size).decode())
     content = sys.stdin.buffer.read()
 
-    def tell(message: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         os.write(channel, json.dumps(message).encode() + b"\n")
 
-    serve(request, content, tell)
+    check_file(request, content, send)
 
 
 if __name__ == "__main__":

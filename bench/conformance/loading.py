@@ -1,4 +1,4 @@
-"""Load a method file's class without entering it anywhere. Runs in the child process only."""
+"""Loads the class and the settings of a method file that is not in imssl/methods (yet); in the child only."""
 
 import json
 import sys
@@ -8,14 +8,14 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
-from bench.conformance.source import MethodSource
+from bench.conformance.method_source import MethodSource
 from bench.protocol.params_file import problems
 from bench.protocol.protocol import values
 from bench.protocol.registry import FILE_KEY, only_method
 from imssl.errors import UserError
 from imssl.method import Method, MethodSettings
 
-# Relative imports in the file mean what they will mean in imssl/methods.
+# Relative imports in the file then mean what they will mean in imssl/methods.
 PACKAGE = "imssl.methods"
 PRIVATE_NAME = f"{PACKAGE}.__checked__"
 
@@ -39,23 +39,23 @@ def load_class(source: MethodSource) -> type[Method]:
 
 
 def at_fault(error: BaseException, source: MethodSource) -> str:
-    """``mine.py, line 12: ValueError: what it says``: the last line of the method's file on the way."""
+    """``mine.py, line 12: ValueError: its message``, the last line of the file in the traceback."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(source.path)
     ]
     where = f"{source.path}, line {frames[-1].lineno}" if frames else str(source.path)
-    said = " ".join(str(error).split())[:500].rstrip(".")
+    message = " ".join(str(error).split())[:500].rstrip(".")
     if isinstance(error, UserError):
-        return f"{where}: {said}"
+        return f"{where}: {message}"
     kind = "ends the program" if isinstance(error, SystemExit) else type(error).__name__
-    return f"{where}: {kind}{': ' if said else ''}{said}"
+    return f"{where}: {kind}{': ' if message else ''}{message}"
 
 
 def load_settings(method: type[Method], row: str, given: dict[str, Any]) -> MethodSettings:
-    """The hyper-parameters of one row, defaults filled in.
+    """The hyper-parameters of one row, defaults included.
 
     Raises:
-        UserError: a key or value is not allowed; the message says which there are.
+        UserError: a key or value is not allowed; the message lists the hyper-parameters that there are.
     """
     settings_class = getattr(method, "settings_class", None)
     if not (isinstance(settings_class, type) and issubclass(settings_class, MethodSettings)):
@@ -66,15 +66,17 @@ def load_settings(method: type[Method], row: str, given: dict[str, Any]) -> Meth
     try:
         return settings_class.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, place)) or row} {message}" for place, message in problems(error, given)]
-        lines = "\n".join(f"  {line}." for line in wrong)
+        lines = "\n".join(
+            f"  {'.'.join(map(str, key_path)) or row} {message}."
+            for key_path, message in problems(error, given)
+        )
         raise UserError(
             f"hyper-parameters of {row}:\n{lines}\nThere are: {described(settings_class)}."
         ) from None
 
 
 def described(settings_class: type[MethodSettings]) -> str:
-    """``temperature: float = 0.1, ...``."""
+    """The fields of a settings class with types and defaults: ``temperature: float = 0.1, ...``."""
     fields = []
     for name, field in settings_class.model_fields.items():
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
@@ -84,15 +86,15 @@ def described(settings_class: type[MethodSettings]) -> str:
     return ", ".join(fields) or "none"
 
 
-def written(settings: MethodSettings) -> dict[str, Any]:
-    """Settings as params.yaml holds them.
+def as_row(settings: MethodSettings) -> dict[str, Any]:
+    """Settings as a row of params.yaml holds them.
 
     Raises:
-        UserError: one is called as the key that names the file.
+        UserError: one has the name of the key that gives a method's file.
     """
     if FILE_KEY in type(settings).model_fields:
         raise UserError(
-            f"a hyper-parameter cannot be called {FILE_KEY}, which in params.yaml names the method's file; "
-            "rename it."
+            f"a hyper-parameter cannot be called {FILE_KEY}: that key of params.yaml names the method's "
+            "file; rename it."
         )
     return values(settings)

@@ -1,4 +1,4 @@
-"""Check a method file in a process of its own, which may hang, crash or eat memory without harm here."""
+"""Checks a method file in a child process, which may hang, crash or use up memory without harm here."""
 
 import contextlib
 import json
@@ -16,34 +16,34 @@ from typing import IO, Any
 
 import bench
 from bench.cells.records import package_versions
-from bench.conformance.check import CheckReport, RuleOutcome
 from bench.conformance.child import Request
-from bench.conformance.source import MethodSource
+from bench.conformance.method_source import MethodSource
+from bench.conformance.rule import CheckReport, RuleOutcome
 from imssl.errors import UserError
 
-# Importing torch, on a slow disk; then the file itself; then each rule.
+# Time allowed for importing torch (from a slow disk), for loading the method file, and for each rule.
 START_SECONDS = 180.0
 LOAD_SECONDS = 20.0
 RULE_SECONDS = 180.0
-# Of resident memory. A check needs less than one GiB.
+# Resident memory allowed; the checks of a usual method need less than one GiB.
 MEMORY_MIB = 8192
-# How often memory and time are looked at.
-GLANCE_SECONDS = 0.1
-# Of what a child printed before it crashed.
-LAST_OUTPUT = 2000
+# How often time and memory are looked at.
+POLL_SECONDS = 0.1
+# How much of what a child printed before it crashed is shown, in bytes.
+LAST_OUTPUT_BYTES = 2000
 
 
 @dataclass
-class Told:
-    """What a child has told so far.
+class ChildReport:
+    """What a child has reported so far.
 
     Attributes:
-        doing: what it said last that it begins.
+        doing: what it began last.
         method: name of the class, once loaded.
-        settings: by row, once loaded.
-        checks: that have ended.
-        ratios: once done.
-        done: whether it came to its end.
+        settings: hyper-parameters by row, once loaded.
+        checks: outcomes of the rules that have been checked.
+        ratios: speed and memory relative to the reference, once done.
+        done: whether it reached its end.
     """
 
     doing: str = "start"
@@ -53,8 +53,8 @@ class Told:
     ratios: dict[str, float] = field(default_factory=dict)
     done: bool = False
 
-    def hear(self, message: dict[str, Any]) -> None:
-        """Take in one message.
+    def add(self, message: dict[str, Any]) -> None:
+        """Add one message.
 
         Raises:
             UserError: the file was refused.
@@ -71,7 +71,7 @@ class Told:
 
     @property
     def limit(self) -> float:
-        """Seconds that what it does may take."""
+        """Seconds that what the child is doing may take."""
         return {"start": START_SECONDS, "load": LOAD_SECONDS}.get(self.doing, RULE_SECONDS)
 
 
@@ -81,8 +81,8 @@ class Child:
 
     Attributes:
         pid: its process, which leads a process group of its own.
-        messages: where its lines are read.
-        output: what it prints, standard output and error.
+        messages: file descriptor from which its messages are read.
+        output: file that takes its standard output and standard error.
     """
 
     pid: int
@@ -90,33 +90,33 @@ class Child:
     output: IO[bytes]
 
 
-def check_method(source: MethodSource, request: Request) -> CheckReport:
-    """Load a method file and try every rule on it, in a child process.
+def check_in_child(source: MethodSource, request: Request) -> CheckReport:
+    """Load a method file and check it against every rule, in a child process.
 
     Raises:
         UserError: the file cannot be loaded, its settings are refused, or it hung or crashed.
     """
-    told = Told()
+    report = ChildReport()
     with started(request, source.content) as child:
-        for message in _messages(child, told, source):
-            told.hear(message)
-        if not told.done:
-            raise UserError(_ended(child, told, source))
+        for message in _messages(child, report, source):
+            report.add(message)
+        if not report.done:
+            raise UserError(_how_it_ended(child, report, source))
     return CheckReport(
         file=str(source.path),
         sha256=source.sha256,
-        method=told.method,
-        settings=told.settings,
-        checks=tuple(told.checks),
-        speed_ratio=told.ratios.get("speed"),
-        memory_ratio=told.ratios.get("memory"),
+        method=report.method,
+        settings=report.settings,
+        checks=tuple(report.checks),
+        speed_ratio=report.ratios.get("speed"),
+        memory_ratio=report.ratios.get("memory"),
         versions=package_versions(),
     )
 
 
 @contextlib.contextmanager
 def started(request: Request, content: bytes) -> Iterator[Child]:
-    """A child at work on a request, in an empty folder; it and all it started are killed at the end."""
+    """A child that carries out a request in an empty folder; at the end it and all it started are killed."""
     reading, writing = os.pipe()
     path = os.pathsep.join([str(Path(bench.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
@@ -129,7 +129,7 @@ def started(request: Request, content: bytes) -> Iterator[Child]:
             stdout=output,
             stderr=output,
             pass_fds=(writing,),
-            start_new_session=True,  # Ctrl-C reaches the parent only, which then ends the child
+            start_new_session=True,  # Ctrl-C then reaches the parent only, which ends the child
         )
         try:
             os.close(writing)
@@ -145,20 +145,20 @@ def started(request: Request, content: bytes) -> Iterator[Child]:
             os.close(reading)
 
 
-def _messages(child: Child, told: Told, source: MethodSource) -> Iterator[dict[str, Any]]:
-    """The child's messages until it closes the channel.
+def _messages(child: Child, report: ChildReport, source: MethodSource) -> Iterator[dict[str, Any]]:
+    """The child's messages until it closes the channel; each must be added to the report when it is received.
 
     Raises:
-        UserError: it took more time or memory than it may.
+        UserError: the child took more time or memory than it may.
     """
-    waiting, doing, since = b"", told.doing, time.monotonic()
+    unread, doing, since = b"", report.doing, time.monotonic()
     while True:
-        ready, _, _ = select.select([child.messages], [], [], GLANCE_SECONDS)
+        ready, _, _ = select.select([child.messages], [], [], POLL_SECONDS)
         if ready:
             received = os.read(child.messages, 65536)
             if not received:
                 return
-            *lines, waiting = (waiting + received).split(b"\n")
+            *lines, unread = (unread + received).split(b"\n")
             for line in lines:
                 try:
                     yield json.loads(line)
@@ -166,16 +166,16 @@ def _messages(child: Child, told: Told, source: MethodSource) -> Iterator[dict[s
                     raise UserError(
                         f"{source.path}: {_phase(doing)} writes to a file descriptor that is not its own."
                     ) from None
-        if told.doing != doing:
-            doing, since = told.doing, time.monotonic()
-        if time.monotonic() - since > told.limit:
-            raise UserError(f"{source.path}: {_phase(doing)} did not end within {told.limit:.0f} seconds.")
+        if report.doing != doing:
+            doing, since = report.doing, time.monotonic()
+        if time.monotonic() - since > report.limit:
+            raise UserError(f"{source.path}: {_phase(doing)} did not end within {report.limit:.0f} seconds.")
         if resident_mib(child.pid) > MEMORY_MIB:
             raise UserError(f"{source.path}: {_phase(doing)} took more than {MEMORY_MIB:,} MiB of memory.")
 
 
 def resident_mib(pid: int) -> float:
-    """Resident memory of a process; 0 where the system does not tell or the process has ended."""
+    """Resident memory of a process in MiB; 0 where the system has no /proc, or the process has ended."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     except (OSError, IndexError, ValueError):
@@ -183,12 +183,12 @@ def resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def _ended(child: Child, told: Told, source: MethodSource) -> str:
+def _how_it_ended(child: Child, report: ChildReport, source: MethodSource) -> str:
     child.output.seek(0, os.SEEK_END)
-    child.output.seek(max(0, child.output.tell() - LAST_OUTPUT))
-    said = child.output.read().decode("utf-8", errors="replace").strip()
-    shown = f" It last printed:\n{said}" if said else ""
-    return f"{source.path}: {_phase(told.doing)} ended the process.{shown}"
+    child.output.seek(max(0, child.output.tell() - LAST_OUTPUT_BYTES))
+    printed = child.output.read().decode("utf-8", errors="replace").strip()
+    last_words = f" It last printed:\n{printed}" if printed else ""
+    return f"{source.path}: {_phase(report.doing)} ended the process.{last_words}"
 
 
 def _phase(doing: str) -> str:

@@ -1,4 +1,4 @@
-"""Short trainings of a method on tiny images: what the checks try it with. Runs in the child process only."""
+"""Short training runs of a method on tiny images, which the rules look at. Runs in the child process only."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.conformance.source import MethodSource
+from bench.conformance.method_source import MethodSource
 from bench.conformance.watch import Watch
 from imssl.augment import normalise, to_float
 from imssl.device import on_device, select_device
@@ -26,21 +26,21 @@ AUGMENTATION = Augmentation()
 OPTIMISATION = Optimisation(
     learning_rate=0.05, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.0
 )
-# What a method is told of the run: enough images for any queue, so that none is refused for its length.
+# The size of the training set as the method sees it: large enough for any queue.
 TRAINING_IMAGES = 10_000_000
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What a trial is run on.
+    """What a method is trained on in a trial.
 
     Attributes:
         channels: 1 or 3.
         batch_size: images in a step.
-        steps: of the whole training.
+        steps: length of the training run.
         seed: of the run.
-        device: where.
+        device: where it runs.
         encoder: architecture.
     """
 
@@ -61,8 +61,8 @@ class Trial:
         method: its class.
         settings: its hyper-parameters.
         watch: notes what it does beyond arithmetic.
-        before: imssl and torch's settings as they were before the file was loaded.
-        timed_encoder: what speed and memory are measured with; that of the run where it is known.
+        before: the global state before the file was loaded.
+        timed_encoder: encoder with which speed and memory are measured; that of params.yaml if it is known.
         ratios: speed and memory relative to the reference, once measured.
     """
 
@@ -75,7 +75,7 @@ class Trial:
     ratios: dict[str, float] = field(default_factory=dict)
 
     def build(self, situation: Situation) -> tuple[Method, Encoder]:
-        """A new method as pretraining makes it, in training mode, and the encoder that it was given."""
+        """A new method in training mode, built as pretraining builds it, and the encoder it was given."""
         encoder = new_encoder(situation.encoder, situation.channels, situation.seed)
         training_set = TrainingSet(
             TRAINING_IMAGES, situation.channels, SIZE, situation.batch_size, situation.steps
@@ -86,12 +86,12 @@ class Trial:
         return method.train(), encoder
 
     def training(self, situation: Situation) -> Training:
-        """A training of a new method that has not begun."""
+        """A training run of a new method, before its first step."""
         return Training(self.build(situation)[0], OPTIMISATION, situation.steps)
 
 
 def warm_up() -> None:
-    """Set torch up as a run does, and let it load what it loads at the first step, before anyone watches."""
+    """Set torch up as a run does, and take steps: what torch loads for the first is no method's doing."""
     select_device(Hardware(device="cpu", threads=1, precision="float32"))
     situation = Situation(batch_size=4, steps=2)
     encoder = new_encoder(ENCODER, situation.channels, situation.seed)
@@ -100,22 +100,22 @@ def warm_up() -> None:
     take_steps(training, situation, 2, epoch=2)
 
 
-def images(situation: Situation, step: int = 0) -> Tensor:
-    """Blurred noise, (B, C, H, W) uint8: other images at each step, the same ones for the same step."""
+def trial_images(situation: Situation, step: int = 0) -> Tensor:
+    """Blurred noise, (B, C, H, W) uint8: other images at each step, always the same ones at the same step."""
     draw = torch_generator(situation.seed, "trial images", step)
     coarse = torch.rand(situation.batch_size, situation.channels, 8, 8, generator=draw)
     smooth = F.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
     return (smooth * 255).to(torch.uint8).to(situation.device)
 
 
-def batch_of(method: Method, situation: Situation, step: int = 0) -> Batch:
+def trial_batch(method: Method, situation: Situation, step: int = 0) -> Batch:
     """The batch of one step, made as pretraining makes it."""
     generator = torch_generator(situation.seed, "step", step)
-    pictures = images(situation, step)
-    views = method.augmented(pictures, AUGMENTATION, generator)
+    images = trial_images(situation, step)
+    views = method.augmented(images, AUGMENTATION, generator)
     return Batch(
         views=tuple(_normalised(view) for view in views),
-        images=_normalised(to_float(pictures)),
+        images=_normalised(to_float(images)),
         generator=generator,
         step=step,
         progress=step / situation.steps,
@@ -123,15 +123,22 @@ def batch_of(method: Method, situation: Situation, step: int = 0) -> Batch:
 
 
 def take_steps(training: Training, situation: Situation, until: int, epoch: int = 3) -> None:
-    """Train up to a step, with every hook; an epoch ends after so many steps."""
+    """Train up to a step, calling every hook of the method.
+
+    Args:
+        training: a run that may have begun.
+        situation: what to train on.
+        until: number of steps at which to stop.
+        epoch: steps in an epoch.
+    """
     while training.step < until:
-        training.take_step(batch_of(training.method, situation, training.step), "float32")
+        training.take_step(trial_batch(training.method, situation, training.step), "float32")
         if training.step % epoch == 0:
             with torch.no_grad():  # as the training loop calls it
                 training.method.after_epoch(training.step // epoch - 1)
 
 
-def _normalised(pictures: Tensor) -> Tensor:
-    channels = pictures.shape[1]
-    scaled = normalise(pictures, torch.full((channels,), 0.5), torch.full((channels,), 0.25))
+def _normalised(images: Tensor) -> Tensor:
+    channels = images.shape[1]
+    scaled = normalise(images, torch.full((channels,), 0.5), torch.full((channels,), 0.25))
     return scaled.contiguous(memory_format=torch.channels_last)

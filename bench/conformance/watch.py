@@ -1,7 +1,7 @@
 """Notices, and stops, what a method file does beyond arithmetic: files, network, processes.
 
-It is Python's audit hook, so it sees what goes through Python. It tells an honest author what would make a
-comparison unfair or a run depend on the machine; it does not hold anybody back who means harm.
+It uses Python's audit hooks, so it sees what goes through Python. It shows an honest author what would make a
+comparison unfair or a run depend on the machine; it is no protection against anybody who means harm.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import Any
 
 import imssl
 
-# Reading there is a library at work: code and its data, devices, the machine's description.
+# Reading here is a library's work: its code and data, devices, descriptions of the machine.
 LIBRARIES = tuple(
     {
         *(str(Path(path).resolve()) for path in sysconfig.get_paths().values()),
@@ -29,7 +29,7 @@ LIBRARIES = tuple(
 )
 WRITING = set("wax+")
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-# Audit events (docs.python.org, "Audit events table") by what they are to the reader.
+# Audit events (docs.python.org, "Audit events table") by the kind that a message names.
 KINDS = {
     "process": (
         "subprocess.", "os.system", "os.fork", "os.posix_spawn", "os.exec", "os.spawn", "os.kill",
@@ -49,42 +49,42 @@ KINDS = {
 
 
 class Watch:
-    """What a method file did, noted from :meth:`watching` on.
+    """Notes and refuses what a method file does beyond arithmetic, inside :meth:`watching`.
 
     Args:
         file: name under which the method's code was compiled.
 
     Attributes:
-        seen: one text per kind and thing, each once.
+        seen: descriptions of what it did, each once.
     """
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.seen: list[str] = []
         self._active = False
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._on_event)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note and refuse while the block runs."""
+        """Watch while the block runs."""
         self._active = True
         try:
             yield
         finally:
             self._active = False
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._active:
             return
-        found = _described(event, arguments, self.file)
-        if found is None or not self._is_the_methods():
+        description = _described(event, arguments, self.file)
+        if description is None or not self._is_the_methods_doing():
             return
-        if found not in self.seen:
-            self.seen.append(found)
-        raise PermissionError(f"a method may not do this: {found}")
+        if description not in self.seen:
+            self.seen.append(description)
+        raise PermissionError(f"a method may not do this: {description}")
 
-    def _is_the_methods(self) -> bool:
-        # An import on the way means that a library is loading itself, whoever asked for it.
+    def _is_the_methods_doing(self) -> bool:
+        # With an import in between, it is a library that is loading itself, whoever asked for it.
         frame = sys._getframe(2)
         while frame is not None:
             name = frame.f_code.co_filename
@@ -96,11 +96,11 @@ class Watch:
         return False
 
 
-def _described(event: str, arguments: tuple[Any, ...], own_file: str) -> str | None:
-    """What an event is to the reader; None where it is nobody's business."""
+def _described(event: str, arguments: tuple[Any, ...], method_file: str) -> str | None:
+    """A description of an audit event for the reader; None if the event is harmless."""
     if event == "open":
         path, mode, flags = str(arguments[0]), arguments[1], arguments[2]
-        if isinstance(arguments[0], int) or path in ("/dev/null", own_file):
+        if isinstance(arguments[0], int) or path in ("/dev/null", method_file):
             return None
         if WRITING & set(mode or "") or (mode is None and flags & WRITING_FLAGS):
             return f"file: writes {path}"

@@ -1,1 +1,1 @@
-"""How stages are started: by DVC, in a warm process, one at a time."""
+"""How stages are started: ``bench repro``, and a process that has imported the large libraries already."""

@@ -1,4 +1,4 @@
-"""A process that has imported the heavy libraries and forks a fresh child for every stage.
+"""A process that has imported the large libraries, and forks a fresh child for every stage.
 
 It holds nothing of the project: the project's modules are imported in the child, so a child never runs stale
 code, and no stage sees what another one did. It ends by itself after a minute without work.
@@ -17,21 +17,15 @@ import time
 from pathlib import Path
 
 IDLE_SECONDS = 60.0
-# Some of these are modules that their package imports late, when it is used for the first time.
-HEAVY = (
+# What the stages import, also the modules that a package imports only when it needs them.
+LIBRARIES = (
     "torch",
     "torchvision.models.resnet",
     "sklearn.metrics",
     "scipy.stats",
     "scipy.optimize",
-    "pandas.core.methods.to_dict",
-    "pandas.io.formats.csvs",
-    "pydantic.functional_validators",
-    "pydantic.json_schema",
-    "pydantic.main",
-    "pydantic.types",
-    "pydantic.plugin._loader",
-    "pydantic.plugin._schema_validator",
+    "pandas",
+    "pydantic",
     "ruamel.yaml.mergevalue",
     "rich.progress",
     "dvclive",
@@ -44,37 +38,52 @@ HEAVY = (
     "PIL.Image",
     "jinja2",
     "altair",
-    "narwhals._interchange.dataframe",
     "vl_convert",
 )
 
 
-def _import_heavy() -> None:
-    for module in HEAVY:
+def _import_libraries() -> None:
+    for module in LIBRARIES:
         # Another version of a library may have no such module; then the stages import what it has.
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-    with contextlib.suppress(ImportError):
-        from pydantic import create_model
-
-        create_model("First")  # pydantic looks for its plugins when it makes its first model
-    # A collection in a child would visit, and so copy, all that these libraries have made.
+    if "altair" in sys.modules:
+        _use_once()
+    # The garbage collector in a child would visit, and so copy, all objects that the libraries have made.
     gc.collect()
     gc.freeze()
 
 
+def _use_once() -> None:
+    """Make a small model, table and chart: the libraries import private modules at their first use."""
+    import altair
+    import pandas
+    from pydantic import create_model
+
+    create_model("First", number=(int, 0)).model_json_schema()
+    table = pandas.DataFrame({"number": [0]})
+    table.to_csv()
+    table.to_dict("records")
+    altair.Chart(table).mark_point().encode(x="number").to_dict()
+
+
 def serve(address: Path, idle_seconds: float = IDLE_SECONDS) -> None:
-    """Import the heavy libraries, then fork a child per request until nothing has come for a while."""
-    # Clients that come while it imports wait for it, instead of starting another one.
+    """Import the libraries, then fork a child for every request until none has come for a while.
+
+    Args:
+        address: of the Unix socket on which to listen.
+        idle_seconds: time without a request or a running child after which to end.
+    """
+    # The socket comes first: clients that come during the imports wait, instead of starting another server.
     address.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(address))
     listener.listen()
-    _import_heavy()
+    _import_libraries()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    # For the children, from their first moment: one that was started in the background would ignore Ctrl-C.
+    # Inherited by the children: a server that was started in the background would otherwise ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     children: dict[int, socket.socket] = {}
     with selectors.DefaultSelector() as selector:
@@ -96,7 +105,7 @@ def serve(address: Path, idle_seconds: float = IDLE_SECONDS) -> None:
                     with contextlib.suppress(BlockingIOError):
                         os.read(wake_read, 4096)
                 else:
-                    _pass_on(key.data, key.fileobj)  # type: ignore[arg-type]
+                    _pass_signal_on(key.data, key.fileobj)  # type: ignore[arg-type]
             for child in _ended(children, selector):
                 children.pop(child).close()
 
@@ -107,7 +116,7 @@ def _fork(connection: socket.socket, listener: socket.socket) -> int | None:
         size, streams, _, _ = socket.recv_fds(connection, 8, 3)
         payload, length = b"", int.from_bytes(size)
         while len(payload) < length:
-            part = connection.recv(length - len(payload))  # what follows is a word for `_pass_on`
+            part = connection.recv(length - len(payload))  # a byte after that is for `_pass_signal_on`
             if not part:
                 raise ConnectionError("the client went away")
             payload += part
@@ -117,10 +126,10 @@ def _fork(connection: socket.socket, listener: socket.socket) -> int | None:
             os.close(stream)
         connection.close()
         return None
-    # Python forgets signals that come during a fork, so Ctrl-C is held back until the child can take it.
+    # Python loses signals that arrive during a fork, so Ctrl-C is held back until the child can handle it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     child = os.fork()
-    # In the parent and in the child, as either may be the first: a signal to the group must find it.
+    # In both parent and child, since either may run first: the group must exist when a signal is sent to it.
     with contextlib.suppress(OSError):
         os.setpgid(child, child)
     if child:
@@ -132,8 +141,8 @@ def _fork(connection: socket.socket, listener: socket.socket) -> int | None:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         listener.close()
-        status = _be_the_stage(request, streams)
-    except KeyboardInterrupt:  # before the stage could take care of it
+        status = _run_stage_here(request, streams)
+    except KeyboardInterrupt:  # before the stage could handle it
         status = 130
     finally:
         with contextlib.suppress(OSError):
@@ -142,7 +151,7 @@ def _fork(connection: socket.socket, listener: socket.socket) -> int | None:
         os._exit(status)
 
 
-def _be_the_stage(request: dict, streams: list[int]) -> int:
+def _run_stage_here(request: dict, streams: list[int]) -> int:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for stream, target in zip(streams, (0, 1, 2), strict=True):
@@ -169,16 +178,18 @@ def _be_the_stage(request: dict, streams: list[int]) -> int:
         return 1
 
 
-def _pass_on(child: int, connection: socket.socket) -> None:
+def _pass_signal_on(child: int, connection: socket.socket) -> None:
+    """Interrupt a child whose client sends an I, and kill one whose client has gone."""
     try:
-        word = connection.recv(1)
+        received = connection.recv(1)
     except ConnectionError:
-        word = b""
+        received = b""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGINT if word == b"I" else signal.SIGKILL)
+        os.killpg(child, signal.SIGINT if received == b"I" else signal.SIGKILL)
 
 
 def _ended(children: dict[int, socket.socket], selector: selectors.BaseSelector) -> list[int]:
+    """The children that have ended; their clients are sent the exit status."""
     ended = []
     for child, connection in children.items():
         pid, status = os.waitpid(child, os.WNOHANG)

@@ -1,8 +1,8 @@
-"""Hand a stage to a process that has imported the heavy libraries, and pass its exit status on.
+"""Hands a stage to a process that has imported the large libraries, and passes its exit status on.
 
 The client sends its arguments, folder, environment and standard streams over a Unix socket that only its
-user can open; the child that the server forks for them answers with its exit status. Ctrl-C is passed on; a
-client that disappears takes its child with it. `bench.launch.warm_server` is the other side.
+user can open. The server forks a child that runs the stage, and answers with the child's exit status. Ctrl-C
+is passed on, and a client that disappears takes its child with it. The server is `bench.launch.warm_server`.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 START_SECONDS = 120.0
-# Libraries read these when they are imported, so a server serves only clients that agree on them.
+# Libraries read variables with these prefixes when they are imported, so a server serves only clients whose
+# values are the same.
 READ_AT_IMPORT = (
     "OMP_",
     "OPENBLAS_",
@@ -30,12 +31,12 @@ READ_AT_IMPORT = (
     "LANG",
     "PYTHON",
 )
-# Longer addresses of Unix sockets are refused by the system.
+# The system refuses longer addresses of Unix sockets.
 ADDRESS_BYTES = 100
 
 
 def run_warm(arguments: list[str]) -> int | None:
-    """Run a stage in a warm child and return its exit status; None where no server can be had."""
+    """Run a stage in a warm child, and return its exit status; None if there is no server and none starts."""
     try:
         address = _address()
         connection = _connect(address) or _start(address)
@@ -70,14 +71,14 @@ def _wait_for_status(connection: socket.socket) -> int | None:
                 connection.sendall(b"I")
             continue
         except ConnectionResetError:
-            # The server ended with our request unread: no stage has begun.
+            # The server ended before it read the request: no stage has begun.
             return 130 if interrupted else None
-        # A server that was killed cannot answer; 137 is what a shell says of SIGKILL.
+        # A server that was killed cannot answer; 137 is the status by which a shell reports SIGKILL.
         return int(answer.decode()) if answer else 137
 
 
 def start_early() -> None:
-    """Start a server for a run that will need one in a moment; it imports while the run is being set up."""
+    """Start a server for a run that will soon need one, so that it imports while the run is being set up."""
     if sys.platform == "linux" and os.environ.get("IMSSL_BENCH_WARM_START", "1") != "0":
         with contextlib.suppress(OSError):
             address = _address()
@@ -87,20 +88,21 @@ def start_early() -> None:
 
 
 def _address() -> Path:
-    import tempfile  # here and below: a client that finds a server waiting needs to import little
+    import tempfile  # imported late, here and below: a client whose server is ready needs few modules
 
     folder = Path(tempfile.gettempdir()) / f"imssl-bench-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    owned = folder.lstat()
-    if owned.st_uid != os.getuid() or owned.st_mode & 0o077:
+    state = folder.lstat()
+    if state.st_uid != os.getuid() or state.st_mode & 0o077:
         raise PermissionError(f"{folder} is open to others")
-    settings = sorted((k, v) for k, v in os.environ.items() if k.startswith(READ_AT_IMPORT))
-    this = Path(__file__).resolve()
-    code = [file.read_text(encoding="utf-8") for file in (this, this.with_name("warm_server.py"))]
-    # Containers that share a temporary folder see other files under the same names.
+    variables = sorted((k, v) for k, v in os.environ.items() if k.startswith(READ_AT_IMPORT))
+    module = Path(__file__).resolve()
+    code = [file.read_text(encoding="utf-8") for file in (module, module.with_name("warm_server.py"))]
+    # Containers that share a temporary folder may have different files under the same names.
     mounts = str(Path("/proc/self/ns/mnt").readlink())
-    # The real path, as a virtual environment has several names for its interpreter.
-    identity = json.dumps([os.path.realpath(sys.executable), sys.prefix, str(this), code, settings, mounts])
+    # The real path, because a virtual environment has several names for its interpreter.
+    interpreter = os.path.realpath(sys.executable)
+    identity = json.dumps([interpreter, sys.prefix, str(module), code, variables, mounts])
     address = folder / (hashlib.sha256(identity.encode()).hexdigest()[:16] + ".sock")
     if len(os.fsencode(address)) > ADDRESS_BYTES:
         raise OSError(f"{address} is too long for a socket")

@@ -1,1 +1,1 @@
-"""What the machine does for a run: processes, locks, memory, and what it fails with."""
+"""The machine under a run: worker processes, the lock, memory, and messages for its failures."""

@@ -1,8 +1,8 @@
-"""One lock for a checkout: stages share it, and a command that writes what they read has it alone.
+"""One lock for a checkout: stages share it, and a command that writes what they read holds it alone.
 
-DVC guards its own files and the outputs of its stages; this guards params.yaml and reports/ against a change
+DVC guards its own files and the outputs of its stages; this guards params.yaml and reports/ against changes
 while a stage reads or writes them. The lock is the operating system's (flock), so it ends with the process
-that holds it, however that ends. A small file for each holder lets a message name them.
+that holds it, however that process ends. Each holder also writes a small file, so that a message can name it.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ HOLDERS = STORE / "holders"
 
 @contextmanager
 def shared(command: str) -> Iterator[None]:
-    """Hold the lock beside others; waits, after saying for whom, while a command has it alone."""
+    """Hold the lock together with others; while a command holds it alone, say which one, and wait."""
     with _open_lock() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -38,14 +38,14 @@ def alone(command: str) -> Iterator[None]:
     """Hold the lock alone.
 
     Raises:
-        UserError: something else holds it; the message says what, since when, and its process.
+        UserError: something else holds it; the message names the command, its process, and since when.
     """
     with _open_lock() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{command} must not run beside {_holders()} in this folder. "
+                f"{command} cannot run in this folder at the same time as {_holders()}. "
                 "Wait until that has ended, or stop it."
             ) from None
         with _named(command):
@@ -55,7 +55,7 @@ def alone(command: str) -> Iterator[None]:
 @contextmanager
 def _open_lock() -> Iterator[int]:
     STORE.mkdir(parents=True, exist_ok=True)
-    # The file stays: if it were removed, two processes could lock two files of one name.
+    # The file is never removed: otherwise two processes could lock two different files of the same name.
     descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield descriptor
@@ -76,15 +76,15 @@ def _named(command: str) -> Iterator[None]:
 
 
 def _holders() -> str:
-    """Who holds the lock; files of processes that have ended without removing theirs are passed over."""
-    named = []
+    """Who holds the lock, ignoring the files of processes that were killed before they could remove them."""
+    holders = []
     for file in sorted(HOLDERS.glob("*.json")):
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             os.kill(int(file.stem), 0)
-            named.append(f"{content['command']} (process {file.stem}, since {content['since']})")
+            holders.append(f"{content['command']} (process {file.stem}, since {content['since']})")
         except PermissionError:
-            named.append(f"process {file.stem} of another user")
+            holders.append(f"process {file.stem} of another user")
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return ", ".join(named) or "another process"
+    return ", ".join(holders) or "another process"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 @dataclass
-class Peak:
-    """The most memory a process held, in MiB.
+class PeakMemory:
+    """The most memory that a process held, in MiB.
 
     Attributes:
-        anonymous: of its own; what the system cannot drop.
-        resident: with the pages of mapped files, which the system drops when it wants them.
+        anonymous: memory of its own, which the system cannot take back.
+        resident: the same plus the pages of mapped files, which the system may drop at any time.
     """
 
     anonymous: float = 0.0
@@ -21,9 +21,9 @@ class Peak:
 
 
 @contextmanager
-def watched() -> Iterator[Peak]:
-    """Watch this process' memory in the block, twenty times a second."""
-    peak, ended = Peak(), threading.Event()
+def measured_peak() -> Iterator[PeakMemory]:
+    """Measure this process' peak memory while the block runs, twenty times a second."""
+    peak, ended = PeakMemory(), threading.Event()
 
     def watch() -> None:
         while True:
@@ -42,10 +42,9 @@ def watched() -> Iterator[Peak]:
 
 
 def peak_resident_mib() -> float:
-    """The most memory this process held.
+    """The most memory that this process has held so far, in MiB.
 
-    Not as getrusage tells it: a process inherits that figure from the one that started it, however small it
-    is itself.
+    Not taken from getrusage, whose figure a process inherits from its parent, however small it is itself.
     """
     return _status("VmHWM")
 

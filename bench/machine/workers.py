@@ -1,7 +1,7 @@
-"""Worker processes for cells: each runs one cell at a time, on as many threads as the protocol says.
+"""Worker processes that run jobs side by side: the cells of a stage, or the parts of a report.
 
-Two processes of one thread each do more on two cores than one process of two threads, and do not stall when
-another program wants a core. Which worker runs a cell, and beside what, changes none of its numbers.
+Two processes of one thread each get more done on two cores than one process of two threads, and do not stall
+when another program wants a core. Which worker runs a job, and beside which others, changes no number.
 """
 
 import multiprocessing
@@ -15,29 +15,29 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from bench.machine.failures import GOES_ON, machine_failure
+from bench.machine.failures import NOTHING_LOST, machine_failure
 from imssl.errors import UserError
 
-# Does the work of one number and returns what is to be told of it; it may tell on its way through the second
-# argument. Both go through a pipe between this process and its own forks, as multiprocessing sends objects.
+# Jobs are numbered. The work does the job of a number and returns its result; in the meantime it may report
+# progress by calling its second argument. Results and progress reach this process through a pipe from a fork
+# of its own, as multiprocessing sends objects.
 Work = Callable[[int, Callable[[Any], None]], Any]
 Result = TypeVar("Result")
 
 PROGRESS, DONE, REFUSED = "progress", "done", "refused"
 
-
-# Cells of images of up to so many pixels a side share a GPU, so many at a time: the steps of one alone are
-# too short to keep it busy. Larger images fill it, and its memory.
+# Cells whose images have at most SMALL_IMAGE pixels a side run SHARING_A_GPU at a time on one GPU: a single
+# one takes steps too short to keep it busy. Larger images fill the GPU, and its memory.
 SMALL_IMAGE, SHARING_A_GPU = 64, 4
 
 
 def cells_at_once(threads: int, cells: int, gpu_image_size: int | None) -> int:
-    """Cells that run side by side; IMSSL_BENCH_WORKERS sets another number.
+    """How many cells run side by side; IMSSL_BENCH_WORKERS sets another number.
 
     Args:
-        threads: of the CPU, for each cell.
-        cells: that are to run.
-        gpu_image_size: side of the images in pixels where the cells share a GPU; None on the CPU.
+        threads: CPU threads of each cell.
+        cells: number of cells to run.
+        gpu_image_size: side of the images in pixels if the cells share a GPU; None on the CPU.
     """
     count = worker_count(threads, cells)
     if gpu_image_size is None or os.environ.get("IMSSL_BENCH_WORKERS"):
@@ -46,36 +46,49 @@ def cells_at_once(threads: int, cells: int, gpu_image_size: int | None) -> int:
 
 
 def worker_count(threads: int, jobs: int) -> int:
-    """Workers that fit on the cores this process may use; IMSSL_BENCH_WORKERS sets another number."""
-    asked = os.environ.get("IMSSL_BENCH_WORKERS", "")
-    if asked:
-        if not asked.isdecimal() or int(asked) < 1:
-            raise UserError(f"IMSSL_BENCH_WORKERS is {asked!r}; give a whole number of at least 1")
-        return min(int(asked), jobs)
+    """How many workers fit on the cores this process may use; IMSSL_BENCH_WORKERS sets another number.
+
+    Args:
+        threads: CPU threads of each worker.
+        jobs: number of jobs; there are never more workers than that.
+
+    Raises:
+        UserError: IMSSL_BENCH_WORKERS is not a whole number of at least 1.
+    """
+    requested = os.environ.get("IMSSL_BENCH_WORKERS", "")
+    if requested:
+        if not requested.isdecimal() or int(requested) < 1:
+            raise UserError(f"IMSSL_BENCH_WORKERS is {requested!r}; give a whole number of at least 1")
+        return min(int(requested), jobs)
     if sys.platform != "linux":  # forking is not safe everywhere else
         return 1
     return max(1, min(len(os.sched_getaffinity(0)) // threads, jobs))
 
 
-# Runs jobs, the first ones first, and yields (job, PROGRESS or DONE, what it told).
-Run = Callable[[Sequence[int]], Iterator[tuple[int, str, Any]]]
+# Runs jobs in the order given, and yields (job, PROGRESS, what it reported) and (job, DONE, its result).
+JobRunner = Callable[[Sequence[int]], Iterator[tuple[int, str, Any]]]
 
 
 @contextmanager
-def in_this_process(work: Work, tell: Callable[[int, Any], None]) -> Iterator[Run]:
-    """Run jobs one after another, here; what a job tells on its way goes to ``tell``."""
+def in_this_process(work: Work, on_progress: Callable[[int, Any], None]) -> Iterator[JobRunner]:
+    """Run jobs in this process, one after another.
+
+    Args:
+        work: does a job.
+        on_progress: called with a job's number and what it reports while it runs.
+    """
 
     def run(jobs: Sequence[int]) -> Iterator[tuple[int, str, Any]]:
         for job in jobs:
             yield job, PROGRESS, None
-            yield job, DONE, work(job, partial(tell, job))
+            yield job, DONE, work(job, partial(on_progress, job))
 
     yield run
 
 
 @contextmanager
-def workers(count: int, work: Work) -> Iterator[Run]:
-    """Fork workers for the block. Enter it before starting any thread, which a fork would not survive."""
+def workers(count: int, work: Work) -> Iterator[JobRunner]:
+    """Fork workers for the block. Enter it before any thread is started: a thread does not survive a fork."""
     pool = Workers(count, work)
     try:
         yield pool.run
@@ -84,31 +97,31 @@ def workers(count: int, work: Work) -> Iterator[Run]:
 
 
 def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Carry out tasks on all cores, the first ones first.
+    """Carry out tasks on all cores, started in the order given.
 
     Args:
-        tasks: of one thread each; they may run in forked processes, so nothing but what they write and
-            return is left of them.
+        tasks: single-threaded each. They may run in forked processes, so only what they return, and what
+            they write to files, is seen here.
 
     Returns:
-        What the tasks return, in their order.
+        The results of the tasks, in their order.
 
     Raises:
-        UserError: of a task; or a worker was killed.
+        UserError: a task raised it, or a worker was killed.
     """
     count = worker_count(1, len(tasks))
-    found: dict[int, Result] = {}
+    results: dict[int, Result] = {}
 
-    def work(number: int, _tell: Callable[[Any], None]) -> Result:
-        return tasks[number]()
+    def work(job: int, _report: Callable[[Any], None]) -> Result:
+        return tasks[job]()
 
     with workers(count, work) if count > 1 else in_this_process(work, lambda *_: None) as run:
-        found.update((job, told) for job, kind, told in run(range(len(tasks))) if kind == DONE)
-    return [found[job] for job in range(len(tasks))]
+        results.update((job, message) for job, kind, message in run(range(len(tasks))) if kind == DONE)
+    return [results[job] for job in range(len(tasks))]
 
 
 class Workers:
-    """A few forked processes that take numbers of jobs and tell how these go on."""
+    """A few forked processes, each doing one job at a time."""
 
     def __init__(self, count: int, work: Work) -> None:
         context = multiprocessing.get_context("fork")
@@ -123,10 +136,10 @@ class Workers:
             self._processes[here] = process
 
     def run(self, jobs: Sequence[int]) -> Iterator[tuple[int, str, Any]]:
-        """Run the jobs, the first ones first, and yield (job, PROGRESS or DONE, what it told).
+        """Run the jobs in the order given; what is yielded is described at `JobRunner`.
 
         Raises:
-            UserError: of a job; or a worker was killed.
+            UserError: a job raised it, or a worker was killed.
         """
         waiting, busy = list(jobs), dict[Connection, int]()
         idle = list(self._processes)
@@ -139,16 +152,16 @@ class Workers:
             for ready in wait(list(busy)):
                 connection = ready  # type: ignore[assignment]
                 job = busy[connection]
-                kind, told = self._receive(connection)
+                kind, message = self._receive(connection)
                 if kind == REFUSED:
-                    raise UserError(told)
+                    raise UserError(message)
                 if kind == DONE:
                     idle.append(connection)
                     del busy[connection]
-                yield job, kind, told
+                yield job, kind, message
 
     def stop(self) -> None:
-        """End the processes, whatever they are at."""
+        """End the processes, whatever they are doing."""
         for connection, process in self._processes.items():
             connection.close()
             process.terminate()
@@ -156,25 +169,26 @@ class Workers:
 
     def _receive(self, connection: Connection) -> tuple[str, Any]:
         try:
-            kind, told = connection.recv()
+            kind, message = connection.recv()
         except (EOFError, ConnectionError):
             process = self._processes[connection]
             process.join()
             raise UserError(
-                f"a worker process ended with status {process.exitcode} (-9: killed, perhaps for want of "
-                f"memory; then run fewer cells at a time: IMSSL_BENCH_WORKERS=1). {GOES_ON}"
+                f"a worker process ended with status {process.exitcode} (-9 means that it was killed, "
+                "perhaps because memory ran out; then run fewer cells at a time: IMSSL_BENCH_WORKERS=1). "
+                f"{NOTHING_LOST}"
             ) from None
-        return kind, told
+        return kind, message
 
 
-def _serve(connection: Connection, others: list[Connection], work: Work) -> None:
-    for other in others:
-        other.close()
+def _serve(connection: Connection, inherited: list[Connection], work: Work) -> None:
+    for parents_end in inherited:
+        parents_end.close()
     try:
         while True:
             job = connection.recv()
             try:
-                connection.send((DONE, work(job, lambda told: connection.send((PROGRESS, told)))))
+                connection.send((DONE, work(job, lambda message: connection.send((PROGRESS, message)))))
             except UserError as error:
                 connection.send((REFUSED, str(error)))
             except Exception as error:

@@ -1,1 +1,1 @@
-"""The rows of params.yaml that are methods: entered, checked, listed, replaced and removed."""
+"""The methods of params.yaml: how they are added, checked, listed, updated and removed."""

@@ -1,4 +1,4 @@
-"""Methods entered into params.yaml, replaced and taken out: everything, or nothing at all."""
+"""Adds, updates and removes methods: each change concerns several files, and is made whole or not at all."""
 
 import json
 import re
@@ -10,12 +10,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from bench.cells.files import data_folder
-from bench.conformance.check import CheckReport
-from bench.conformance.child import DatasetOfRun, Request
-from bench.conformance.parent import check_method
-from bench.conformance.source import MethodSource, read_source
+from bench.conformance.child import DatasetShape, Request
+from bench.conformance.method_source import MethodSource, read_source
+from bench.conformance.parent import check_in_child
+from bench.conformance.rule import CheckReport
 from bench.methods.checked import record_file, record_of
-from bench.methods.file_changes import Changes, change_files
+from bench.methods.file_changes import FileChanges, change_files
 from bench.methods.params_rows import with_row, without_row
 from bench.protocol.params_file import ID_PATTERN, PARAMS
 from bench.protocol.protocol import Protocol, protocol_of, read_protocol, values
@@ -26,12 +26,12 @@ from imssl.errors import UserError
 
 @dataclass(frozen=True)
 class Addition:
-    """A method that is to be entered.
+    """A method that is to be added.
 
     Attributes:
         name: its id.
         source: its file.
-        given: hyper-parameters that differ from their defaults.
+        given: the hyper-parameters that the user sets; the others keep their defaults.
     """
 
     name: str
@@ -40,117 +40,134 @@ class Addition:
 
     @property
     def file_name(self) -> str:
-        """Name of the file in imssl/methods."""
+        """The name that the file gets in imssl/methods."""
         return self.source.path.name
 
 
 def addition(path: Path, name: str | None, assignments: list[str]) -> Addition:
-    """What ``bench add-method`` is asked for, checked as far as that goes without running the file.
+    """What ``bench add-method`` is to add, checked as far as possible without running the file.
+
+    Args:
+        path: of the method file.
+        name: id of the method; None to name it after the file.
+        assignments: ``key=value`` for hyper-parameters that differ from their defaults.
 
     Raises:
-        UserError: the file, the name or an assignment cannot be right, or is taken.
+        UserError: the file, the name or an assignment is not valid, or the name is taken.
     """
     source = read_source(path)
-    wanted = Addition(name or id_of(path.name), source, assigned(assignments))
-    refuse_name(wanted.name)
-    _refuse_taken(wanted, read_protocol())
-    return wanted
+    new = Addition(name or id_of(path.name), source, parse_assignments(assignments))
+    check_name(new.name)
+    _refuse_taken(new, read_protocol())
+    return new
 
 
 def id_of(file_name: str) -> str:
-    """The id that a method file's name stands for: ``my_method.py`` is ``my-method``."""
+    """The id of a method whose file has this name: ``my-method`` for ``my_method.py``."""
     return file_name.removesuffix(".py").replace("_", "-")
 
 
-def file_of(name: str) -> str:
-    """The file that an id stands for, the other way round."""
+def file_name_of(name: str) -> str:
+    """The file name of a method with this id: ``my_method.py`` for ``my-method``."""
     return name.replace("-", "_") + ".py"
 
 
-def assigned(assignments: list[str]) -> dict[str, Any]:
-    """Hyper-parameters of ``--set key=value``; values are read as in params.yaml.
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """The hyper-parameters given as ``--set key=value``; values are read as in params.yaml.
 
     Raises:
-        UserError: not of that form, or a key is given twice.
+        UserError: an assignment does not have that form, or sets a key a second time.
     """
-    found: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key.isidentifier():
             raise UserError(f"--set {assignment}: give key=value, for example --set temperature=0.1")
-        if key in found:
+        if key in given:
             raise UserError(f"--set {assignment}: {key} is set twice")
         try:
-            # As params.yaml is read: a date, for example, stays text.
-            found[key] = json.loads(json.dumps(YAML(typ="safe").load(value), default=str))
+            # By way of JSON, as params.yaml is read: a date, for example, stays text.
+            given[key] = json.loads(json.dumps(YAML(typ="safe").load(value), default=str))
         except YAMLError:
-            raise UserError(f"--set {assignment}: {value!r} is not a value as in params.yaml") from None
-    return found
+            raise UserError(
+                f"--set {assignment}: {value!r} is not a YAML value; write it as you would in params.yaml"
+            ) from None
+    return given
 
 
-def check_addition(wanted: Addition, checks: bool) -> CheckReport:
-    """Try the rules on the file, and its settings on the data sets of params.yaml.
+def check_addition(new: Addition, checks: bool) -> CheckReport:
+    """Check the file against the rules, and its settings with the data sets of params.yaml.
 
     Args:
-        wanted: what is to be entered.
+        new: what is to be added.
         checks: False to load the file and its settings only.
 
     Raises:
         UserError: the file cannot be loaded, or refuses its settings.
     """
-    request = request_for(wanted.source, {wanted.name: wanted.given}, read_protocol())
-    return check_method(wanted.source, replace(request, checks=checks))
+    request = request_for(new.source, {new.name: new.given}, read_protocol())
+    return check_in_child(new.source, replace(request, checks=checks))
 
 
 def request_for(source: MethodSource, rows: dict[str, dict[str, Any]], protocol: Protocol) -> Request:
-    """Checks of a file for rows of params.yaml, with its encoder, on its data sets that are prepared."""
+    """The request to check a file with the hyper-parameters of these rows, in the run of params.yaml."""
     return Request(
         path=str(source.path),
         rows=rows,
-        datasets=tuple(_prepared(protocol)),
+        datasets=tuple(_prepared_datasets(protocol)),
         encoder=values(protocol.encoder),
         batch_size=protocol.pretrain.batch_size,
         epochs=protocol.pretrain.epochs,
     )
 
 
-def add(wanted: Addition, report: CheckReport) -> None:
-    """Enter a method whose checks were passed or left out: its file, the record, and params.yaml.
+def add(new: Addition, report: CheckReport) -> None:
+    """Add a method that has passed its checks, or whose checks were left out.
+
+    Its file goes to imssl/methods, the record of the checks to bench/checked, and its row to params.yaml.
 
     Raises:
-        UserError: a name was taken meanwhile, or params.yaml would not be right; nothing is changed.
+        UserError: the name has been taken in the meantime, or params.yaml would not be valid; then nothing is
+            changed.
     """
     text = PARAMS.read_bytes().decode("utf-8")
     protocol = protocol_of(text)
-    _refuse_taken(wanted, protocol)
-    row = {FILE_KEY: wanted.file_name} if wanted.file_name != file_of(wanted.name) else {}
-    edited = with_row(text, wanted.name, row | report.settings[wanted.name])
+    _refuse_taken(new, protocol)
+    row = {FILE_KEY: new.file_name} if new.file_name != file_name_of(new.name) else {}
+    edited = with_row(text, new.name, row | report.settings[new.name])
     protocol_of(edited)
-    changes: Changes = {METHODS_FOLDER / wanted.file_name: wanted.source.content}
-    if report.checks and wanted.file_name not in BUILT_IN:
-        changes[record_file(wanted.file_name)] = _record(report, wanted.file_name)
+    changes: FileChanges = {METHODS_FOLDER / new.file_name: new.source.content}
+    if report.checks and new.file_name not in BUILT_IN:
+        changes[record_file(new.file_name)] = _record(report, new.file_name)
     changes[PARAMS] = edited.encode()
     change_files(changes)
 
 
 def remove(name: str, delete_file: bool) -> list[Path]:
-    """Take a method out of params.yaml, and on request its file and record; the files that were deleted.
+    """Remove a method from params.yaml.
+
+    Args:
+        name: id of the method.
+        delete_file: whether to delete its file and the record of its checks as well.
+
+    Returns:
+        The files that were deleted.
 
     Raises:
-        UserError: there is no such method, or it is protected.
+        UserError: there is no such method, or it must stay: it is built in, or the baseline of the report.
     """
     protocol = read_protocol()
     text = PARAMS.read_bytes().decode("utf-8")
     _refuse_unknown(name, protocol)
-    if file_of(name) in BUILT_IN:
-        raise UserError(f"{name} is built in and cannot be removed; the paper's comparison is about it.")
+    if file_name_of(name) in BUILT_IN:
+        raise UserError(f"{name} is built in and cannot be removed: it is part of the paper's comparison.")
     if name == protocol.report.baseline:
         raise UserError(f"{name} is report.baseline in params.yaml; make another method the baseline first.")
     deleted = _files_of(name, protocol) if delete_file else []
     edited = without_row(text, name)
     protocol_of(edited)
     # First the row, then the file: a row without a file would be worse than a file without a row.
-    changes: Changes = {PARAMS: edited.encode()}
+    changes: FileChanges = {PARAMS: edited.encode()}
     for file in deleted:
         changes[file] = None
     change_files(changes)
@@ -158,28 +175,34 @@ def remove(name: str, delete_file: bool) -> list[Path]:
 
 
 def _files_of(name: str, protocol: Protocol) -> list[Path]:
-    """The method file and the record that go with a row.
+    """A method's file, and the record of its checks if there is one.
 
     Raises:
-        UserError: the file is not this row's alone.
+        UserError: the file is not this method's alone.
     """
     file = method_file(name, protocol)
-    others = [other for other in protocol.methods if other != name and method_file(other, protocol) == file]
-    if others:
-        raise UserError(f"imssl/methods/{file.name} is also the file of {', '.join(others)}; it stays.")
+    sharing = [row for row in protocol.methods if row != name and method_file(row, protocol) == file]
+    if sharing:
+        raise UserError(
+            f"imssl/methods/{file.name} is also the file of {', '.join(sharing)}, so it cannot be deleted; "
+            f"remove {name} without --delete-file."
+        )
     if file.name in (*BUILT_IN, *EXAMPLES):
-        raise UserError(f"imssl/methods/{file.name} is part of the suite; remove {name} without its file.")
+        raise UserError(
+            f"imssl/methods/{file.name} is part of the suite, so it cannot be deleted; "
+            f"remove {name} without --delete-file."
+        )
     return [path for path in (file, record_file(file.name)) if path.exists()]
 
 
 @dataclass(frozen=True)
 class Update:
-    """A method whose file is to be replaced.
+    """A method file that is to be replaced.
 
     Attributes:
-        file: in imssl/methods.
-        source: the new content.
-        rows: hyper-parameters as written, of every row that uses the file.
+        file: the present file in imssl/methods.
+        source: the new one.
+        rows: hyper-parameters, as written in params.yaml, of every row that uses the file.
     """
 
     file: Path
@@ -188,18 +211,18 @@ class Update:
 
 
 def update_of(name: str, path: Path) -> Update:
-    """What ``bench update-method`` is asked for.
+    """What ``bench update-method`` is to replace.
 
     Raises:
-        UserError: there is no such method, it is built in, or the file cannot be right.
+        UserError: there is no such method, it is built in, or the new file is not valid.
     """
     source, protocol = read_source(path), read_protocol()
     _refuse_unknown(name, protocol)
     file = method_file(name, protocol)
     if file.name in BUILT_IN:
         raise UserError(
-            f"imssl/methods/{file.name} is built in; its tests stand in tests/imssl/methods. To compare a "
-            f"variant, enter it beside {name}: bench add-method {path}"
+            f"imssl/methods/{file.name} is built in and has its own tests, in tests/imssl/methods. To "
+            f"compare a variant, add it beside {name}: bench add-method {path}"
         )
     rows = {
         row: {key: value for key, value in settings.items() if key != FILE_KEY}
@@ -209,23 +232,25 @@ def update_of(name: str, path: Path) -> Update:
     return Update(file, source, rows)
 
 
-def check_update(wanted: Update) -> CheckReport:
-    """As :func:`check_addition`, for every row that uses the file."""
-    return check_method(wanted.source, request_for(wanted.source, wanted.rows, read_protocol()))
+def check_update(replacement: Update) -> CheckReport:
+    """Check the new file as :func:`check_addition` does, for every row that uses the file."""
+    return check_in_child(
+        replacement.source, request_for(replacement.source, replacement.rows, read_protocol())
+    )
 
 
-def update(wanted: Update, report: CheckReport) -> None:
-    """Replace a method's file by one that has passed, and write the record.
+def update(replacement: Update, report: CheckReport) -> None:
+    """Replace a method's file by one that has passed its checks, and write the record of the checks.
 
     Raises:
-        UserError: params.yaml has changed meanwhile; nothing is changed.
+        UserError: params.yaml has changed in the meantime; then nothing is changed.
     """
     protocol = read_protocol()
-    for row in wanted.rows:
-        if row not in protocol.methods or method_file(row, protocol) != wanted.file:
-            raise UserError(f"params.yaml has changed while {row} was checked; try again.")
-    changes: Changes = {wanted.file: wanted.source.content}
-    changes[record_file(wanted.file.name)] = _record(report, wanted.file.name)
+    for row in replacement.rows:
+        if row not in protocol.methods or method_file(row, protocol) != replacement.file:
+            raise UserError(f"params.yaml has changed while {row} was checked; run the command again.")
+    changes: FileChanges = {replacement.file: replacement.source.content}
+    changes[record_file(replacement.file.name)] = _record(report, replacement.file.name)
     change_files(changes)
 
 
@@ -238,8 +263,8 @@ def _refuse_unknown(name: str, protocol: Protocol) -> None:
         raise UserError(f"{name!r} is not in params.yaml; there are: {', '.join(protocol.methods)}")
 
 
-def refuse_name(name: str) -> None:
-    """Refuse what cannot be the id of a method.
+def check_name(name: str) -> None:
+    """Check that a name can be the id of a method.
 
     Raises:
         UserError: it cannot.
@@ -251,32 +276,33 @@ def refuse_name(name: str) -> None:
         )
 
 
-def _refuse_taken(wanted: Addition, protocol: Protocol) -> None:
-    name, file_name = wanted.name, wanted.file_name
+def _refuse_taken(new: Addition, protocol: Protocol) -> None:
+    name, file_name = new.name, new.file_name
     if name in protocol.methods:
         raise UserError(
             f"{name} is already a method of params.yaml. Give this one another name (--name {name}-2), or "
-            f"replace its file: bench update-method {name} {wanted.source.path}"
+            f"replace its file: bench update-method {name} {new.source.path}"
         )
     existing = METHODS_FOLDER / file_name
-    same = existing.exists() and existing.read_bytes() == wanted.source.content
-    for file, is_other in ((file_name, not same), (file_of(name), file_of(name) != file_name)):
-        if file in BUILT_IN and is_other:
+    same = existing.exists() and existing.read_bytes() == new.source.content
+    # The id of a built-in method stands for its own file, and so does the file's name.
+    for file, differs in ((file_name, not same), (file_name_of(name), file_name_of(name) != file_name)):
+        if file in BUILT_IN and differs:
             raise UserError(f"{id_of(file)} is the name of a built-in method; choose another.")
     if existing.exists() and not same:
         raise UserError(
-            f"imssl/methods/{file_name} exists and holds another method. Rename {wanted.source.path}, or "
-            f"replace that file: bench update-method {id_of(file_name)} {wanted.source.path}"
+            f"imssl/methods/{file_name} exists and holds another method. Rename {new.source.path}, or "
+            f"replace that file: bench update-method {id_of(file_name)} {new.source.path}"
         )
 
 
-def _prepared(protocol: Protocol) -> list[DatasetOfRun]:
-    """The data sets of which it is known how many training images they have."""
-    found = []
+def _prepared_datasets(protocol: Protocol) -> list[DatasetShape]:
+    """The prepared data sets of params.yaml; before that, their number of training images is not known."""
+    datasets = []
     for name, settings in protocol.datasets.items():
         try:
             images = read_card(data_folder(name)).counts["train"].samples
         except UserError:
             continue
-        found.append(DatasetOfRun(name, images, settings.channels, settings.size))
-    return found
+        datasets.append(DatasetShape(name, images, settings.channels, settings.size))
+    return datasets

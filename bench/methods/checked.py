@@ -1,35 +1,32 @@
-"""bench/checked/<file>.json: what the checks of an added method file found, and of which content."""
+"""Records of passed checks, one for every added method file: bench/checked/<file>.json."""
 
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.conformance.check import CheckReport, RuleStatus
+from bench.conformance.rule import CheckReport, RuleStatus
 from bench.protocol.protocol import Protocol
-from imssl.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 from bench.protocol.registry import BUILT_IN, method_file
+from imssl.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "checked"
 
 
 class CheckRecord(BaseModel):
-    """A passed check, committed with the method file.
+    """The record of a method file's passed checks, to be committed with the file.
 
     Attributes:
-        schema_version: of this file.
+        schema_version: of this record.
         file: name of the method file in imssl/methods.
         sha256: of its content when it was checked.
-        checked: UTC, ISO 8601.
-        versions: of the packages that can move a number.
-        results: status by name of the check.
-        reasons: why a check was not tried, by its name.
+        checked: when it was checked: UTC, ISO 8601.
+        versions: of the packages that can change a number.
+        results: status by name of the rule.
+        reasons: why a rule could not be checked, by its name.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,12 +41,17 @@ class CheckRecord(BaseModel):
 
 
 def record_file(file_name: str) -> Path:
-    """Where the record of a method file lies."""
+    """Where the record of a method file is kept."""
     return FOLDER / f"{Path(file_name).stem}.json"
 
 
 def record_of(report: CheckReport, file_name: str) -> CheckRecord:
-    """The record of a report without a failed check, for the name that the file gets in imssl/methods."""
+    """The record of a report in which no check failed.
+
+    Args:
+        report: of the checks.
+        file_name: that the method file gets in imssl/methods.
+    """
     return CheckRecord(
         file=file_name,
         sha256=report.sha256,
@@ -61,10 +63,10 @@ def record_of(report: CheckReport, file_name: str) -> CheckRecord:
 
 
 def read_check_record(file_name: str) -> CheckRecord | None:
-    """The record of a method file; None where there is none.
+    """The record of a method file; None if there is none.
 
     Raises:
-        UserError: it is not what this version writes.
+        UserError: it is not a record as this version writes it.
     """
     file = record_file(file_name)
     if not file.is_file():
@@ -74,7 +76,7 @@ def read_check_record(file_name: str) -> CheckRecord | None:
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(
             f"bench/checked/{file.name} is not a record of checks: {error}\n"
-            f"Write it anew with: bench update-method NAME imssl/methods/{file_name}"
+            f"Write it again with: bench update-method NAME imssl/methods/{file_name}"
         ) from None
 
 
@@ -83,8 +85,9 @@ class CheckState:
     """Whether a method's file has passed the checks of bench.conformance.
 
     Attributes:
-        state: ``built-in`` files are covered by the suite's own tests; ``changed`` since they passed.
-        sentence: for the reader.
+        state: ``built-in``: the suite's own tests cover the file; ``passed``; ``skipped``: it was never
+            checked; ``changed``: it has changed since it passed.
+        sentence: the same for the reader, with what to do about it.
     """
 
     state: Literal["built-in", "passed", "skipped", "changed"]
@@ -92,7 +95,7 @@ class CheckState:
 
 
 def check_state(method: str, protocol: Protocol) -> CheckState:
-    """What is known of the checks of a method.
+    """Whether a method's file, as it is now, has passed its checks.
 
     Raises:
         UserError: it has no file, or the record of its checks is damaged.
@@ -101,9 +104,9 @@ def check_state(method: str, protocol: Protocol) -> CheckState:
     if file.name in BUILT_IN:
         return CheckState("built-in", f"{method} is part of the suite, whose tests cover it.")
     record = read_check_record(file.name)
-    mend = f"Check it with: bench update-method {method} imssl/methods/{file.name}"
+    remedy = f"Check it with: bench update-method {method} imssl/methods/{file.name}"
     if record is None:
-        return CheckState("skipped", f"{method}: the checks of its file were skipped. {mend}")
+        return CheckState("skipped", f"{method}: the checks of its file were skipped. {remedy}")
     if record.sha256 != hashlib.sha256(file.read_bytes()).hexdigest():
-        return CheckState("changed", f"{method}: its file has changed since it passed the checks. {mend}")
+        return CheckState("changed", f"{method}: its file has changed since it passed the checks. {remedy}")
     return CheckState("passed", f"{method} passed the checks on {record.checked[:10]}.")

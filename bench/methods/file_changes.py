@@ -1,4 +1,4 @@
-"""Several files changed together, or none of them."""
+"""Changes several files together, or none of them."""
 
 import contextlib
 import os
@@ -8,16 +8,16 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-# What a file is to hold; None for no file.
-Changes = dict[Path, bytes | None]
+# The new content of each file; None if the file is to be deleted.
+FileChanges = dict[Path, bytes | None]
 
 
-def change_files(changes: Changes) -> None:
+def change_files(changes: FileChanges) -> None:
     """Write and delete files so that all changes are made or, on an error or Ctrl-C, none.
 
-    New contents are written beside their places first; then the files are renamed in the order given, within
-    moments. A machine that loses power in these leaves the first of them changed, so the file that makes the
-    others count comes last.
+    New contents are first written to temporary files beside the old ones; then the files are renamed in the
+    order given, within moments. If the machine loses power in just these, only the first ones are changed, so
+    the file that brings the others into effect should come last.
 
     Raises:
         OSError: a file cannot be written; everything is as it was.
@@ -63,7 +63,7 @@ def _written_beside(path: Path, content: bytes) -> Path:
     return partial
 
 
-def _put_back(before: Changes) -> None:
+def _put_back(before: FileChanges) -> None:
     for path, content in before.items():
         now = path.read_bytes() if path.exists() else None
         if now == content:
@@ -76,10 +76,10 @@ def _put_back(before: Changes) -> None:
 
 @contextlib.contextmanager
 def _deferred_interrupts() -> Iterator[None]:
-    """Ctrl-C and SIGTERM arrive at the end of the block, not in it.
+    """Hold Ctrl-C and SIGTERM back until the end of the block.
 
-    A mask of the thread would not do: the system hands the signal to any other thread, and Python runs its
-    handler in the main one.
+    Blocking the signals in this thread would not be enough: the system would deliver them to another thread,
+    and Python would still run their handlers in the main one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python runs handlers in the main thread only

@@ -1,4 +1,4 @@
-"""What there is to say of each method of params.yaml: what ``bench methods`` lists."""
+"""What ``bench methods`` lists: origin, settings, checks and finished cells of each method of params.yaml."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ class ListedMethod:
 
     Attributes:
         id: name in params.yaml.
-        file: in imssl/methods.
-        origin: ``built-in``, ``example`` (comes with the suite) or ``added``.
+        file: name of its file in imssl/methods.
+        origin: ``built-in``, ``example`` (comes with the suite) or ``added`` (by the user).
         sha256: of the file.
-        checks: ``built-in``, ``passed``, ``skipped`` or ``changed`` since.
-        settings: hyper-parameters, defaults filled in.
-        differs: those that are not the default.
-        cells_done: finished cells.
-        cells: in all.
+        checks: ``built-in``, ``passed``, ``skipped`` or ``changed``; see `bench.methods.checked.CheckState`.
+        settings: hyper-parameters, defaults included.
+        differs: those that are not at their default.
+        cells_done: number of finished cells.
+        cells: number of cells in all.
     """
 
     id: str
@@ -44,7 +44,7 @@ def listed_methods(protocol: Protocol) -> list[ListedMethod]:
     """Every method, in the order of params.yaml.
 
     Raises:
-        UserError: a method's file or hyper-parameters are not right.
+        UserError: a method's file or hyper-parameters are not valid.
     """
     estimate = RunEstimate(Keys(protocol))
     return [_listed(method, protocol, estimate) for method in protocol.methods]
@@ -67,7 +67,7 @@ def _listed(method: str, protocol: Protocol, estimate: RunEstimate) -> ListedMet
 
 
 def origin_of(file_name: str) -> str:
-    """Where a method file comes from."""
+    """Where a method file comes from: ``built-in``, ``example`` or ``added``."""
     if file_name in BUILT_IN:
         return "built-in"
     return "example" if file_name in EXAMPLES else "added"

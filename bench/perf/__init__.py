@@ -1,1 +1,1 @@
-"""Measurements of the suite on the user's machine: ``bench perf``; run by hand, never by the tests."""
+"""Speed and memory on this machine: the benchmarks of ``bench perf``, the measurements of ``bench plan``."""

@@ -1,6 +1,6 @@
-"""What the parts of a cell cost on this machine, measured on the protocol's own models and images.
+"""What the parts of a cell cost on this machine, measured with the models and images of the protocol.
 
-All workers measure at once, as they will run at once: two cells side by side are each slower than one alone.
+All workers measure at the same time, as they will run: two cells side by side are each slower than one alone.
 """
 
 import os
@@ -21,9 +21,9 @@ from bench.cells.files import data_folder
 from bench.forecast.estimate import Costs
 from bench.forecast.plan import at_once_here
 from bench.machine.workers import DONE, in_this_process, workers
-from bench.perf.measure import seconds_of
 from bench.perf.phantoms import phantom_set
 from bench.perf.timed_run import TimedRun
+from bench.perf.timing import seconds_of
 from bench.protocol.protocol import Protocol
 from bench.protocol.registry import load_method
 from imssl.augment import augment
@@ -38,15 +38,17 @@ from imssl.linear import fit
 from imssl.pretrain import Recipe
 from imssl.training_images import TrainingImages
 
-# A cell beside its arithmetic: reading, CSV and JSON with checksums, asking git for the provenance.
+# What a cell takes besides its arithmetic: reading, writing CSV and JSON with checksums, calling git for the
+# provenance. A typical value, not measured on this machine.
 FIXED_SECONDS = 0.04
-# At most so many images are passed through an encoder, fitted, or compared; what follows is proportional.
+# The most images passed through an encoder and fitted, images compared, and permutations of them; the cost of
+# more is extrapolated.
 MOST_IMAGES, MOST_COMPARED, MOST_PERMUTATIONS = 512, 300, 20
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """One data set on the measuring bench, with the seconds that each of its measurements may take."""
+class _Subject:
+    """One data set to measure on, with the seconds that each of its measurements may take."""
 
     dataset: str
     prepared: Prepared
@@ -59,21 +61,22 @@ def calibrate(protocol: Protocol, seconds: float) -> Costs:
     """Measure the costs of the protocol's cells.
 
     Args:
-        protocol: whose models, batches and images are measured.
-        seconds: about how long.
+        protocol: its models, batches and images are measured with.
+        seconds: about how long to measure.
     """
     measurements = len(protocol.datasets) * (len(protocol.methods) + 4)
     count = at_once_here(protocol, os.cpu_count() or 1)
 
-    def work(_job: int, _tell: Callable[[Any], None]) -> dict[str, float]:
+    def work(_job: int, _report: Callable[[Any], None]) -> dict[str, float]:
         # NumPy's BLAS on one thread, as in a stage (`bench.launch.run_stage`).
         with threadpool_limits(1, user_api="blas"):
             return dict(_measured(protocol, seconds / measurements))
 
-    told: list[dict[str, float]] = []
+    by_worker: list[dict[str, float]] = []
     with workers(count, work) if count > 1 else in_this_process(work, lambda *_: None) as run:
-        told += [result for _, kind, result in run(range(count)) if kind == DONE]
-    return _as_costs({name: fmean(one[name] for one in told) for name in told[0]}, protocol)
+        by_worker += [measured for _, kind, measured in run(range(count)) if kind == DONE]
+    means = {name: fmean(measured[name] for measured in by_worker) for name in by_worker[0]}
+    return _as_costs(means, protocol)
 
 
 def _as_costs(means: dict[str, float], protocol: Protocol) -> Costs:
@@ -101,15 +104,15 @@ def _measured(protocol: Protocol, seconds: float) -> Iterator[tuple[str, float]]
     with tempfile.TemporaryDirectory(prefix="bench-plan-") as folder:
         for dataset in protocol.datasets:
             prepared = _images_like(dataset, protocol, Path(folder))
-            bench = _Bench(dataset, prepared, protocol, device, seconds)
+            subject = _Subject(dataset, prepared, protocol, device, seconds)
             for method in protocol.methods:
-                yield f"pretrain {dataset} {method}", _pretrain(bench, method)
-            yield from _train(bench)
-            yield from _frozen(bench)
+                yield f"pretrain {dataset} {method}", _pretrain(subject, method)
+            yield from _train(subject)
+            yield from _frozen(subject)
 
 
 def _images_like(dataset: str, protocol: Protocol, folder: Path) -> Prepared:
-    """The data set if it is prepared, otherwise phantoms of its shape."""
+    """The data set if it is prepared, otherwise phantom images of its shape."""
     try:
         return read_prepared(data_folder(dataset))
     except UserError:
@@ -118,16 +121,18 @@ def _images_like(dataset: str, protocol: Protocol, folder: Path) -> Prepared:
 
 
 def _per_image(step: Callable[[int], object], batch: int, seconds: float) -> float:
-    """Seconds of an image in a step, from as many steps as the time allows; of a part if a whole is too long.
+    """Seconds that a step takes per image, the median of as many steps as the time allows.
+
+    If a full batch takes too long, the steps are of fewer images.
 
     Args:
-        step: takes the number of images.
-        batch: the most images of a step.
-        seconds: that the measurement may take.
+        step: the step; its argument is the number of images.
+        batch: images in a full batch.
+        seconds: about how long to measure.
     """
     count = min(batch, max(2, batch // 8))
     step(count)
-    # By doubling, and not at once by proportion: a small step takes nearly as long as a larger one.
+    # By doubling: in proportion to its images a small step takes far longer than a large one.
     while count < batch and seconds_of(partial(step, count)) * 2 * 3 <= seconds:
         count = min(batch, 2 * count)
     step(count)
@@ -138,17 +143,17 @@ def _per_image(step: Callable[[int], object], batch: int, seconds: float) -> flo
     return median(times) / count
 
 
-def _pretrain(bench: _Bench, method: str) -> float:
-    registered = load_method(method, bench.protocol)
+def _pretrain(subject: _Subject, method: str) -> float:
+    registered = load_method(method, subject.protocol)
     if not registered.method.pretrains:
         return 0.0
-    settings = bench.protocol.pretrain
+    settings = subject.protocol.pretrain
     recipe = Recipe(
-        prepared=bench.prepared,
+        prepared=subject.prepared,
         settings=settings,
-        augmentation=bench.protocol.views_of(bench.dataset, bench.protocol.augmentation),
-        hardware=bench.protocol.hardware,
-        device=bench.device,
+        augmentation=subject.protocol.views_of(subject.dataset, subject.protocol.augmentation),
+        hardware=subject.protocol.hardware,
+        device=subject.device,
         seed=0,
     )
 
@@ -156,13 +161,13 @@ def _pretrain(bench: _Bench, method: str) -> float:
         run.recipe = replace(recipe, settings=settings.model_copy(update={"batch_size": images}))
         run.end_to_end(1)
 
-    run = TimedRun(registered.method, registered.settings, bench.protocol.encoder, recipe)
-    return _per_image(step, settings.batch_size, bench.seconds)
+    run = TimedRun(registered.method, registered.settings, subject.protocol.encoder, recipe)
+    return _per_image(step, settings.batch_size, subject.seconds)
 
 
-def _train(bench: _Bench) -> Iterator[tuple[str, float]]:
-    """A small and a full batch tell what a step costs beside its images."""
-    protocol, prepared, device = bench.protocol, bench.prepared, bench.device
+def _train(subject: _Subject) -> Iterator[tuple[str, float]]:
+    """Fine-tuning: the seconds per image, and those of a step besides, from a small and a full batch."""
+    protocol, prepared, device = subject.protocol, subject.prepared, subject.device
     settings, classes = protocol.finetune, len(prepared.card.classes)
     model = Classifier(new_encoder(protocol.encoder, prepared.images.shape[-1], 0), classes)
     on_device(model, device)
@@ -184,46 +189,46 @@ def _train(bench: _Bench) -> Iterator[tuple[str, float]]:
         float(loss.detach())
 
     full, few = max(4, min(settings.batch_size, len(rows))), 2
-    of_few = few * _per_image(step, few, bench.seconds / 2)
-    of_full = full * _per_image(step, full, bench.seconds / 2)
-    image = max(0.0, (of_full - of_few) / (full - few))
-    yield f"train {bench.dataset}", image
-    yield f"train_step {bench.dataset}", max(0.0, of_few - few * image)
+    small_step = few * _per_image(step, few, subject.seconds / 2)
+    full_step = full * _per_image(step, full, subject.seconds / 2)
+    per_image = max(0.0, (full_step - small_step) / (full - few))
+    yield f"train {subject.dataset}", per_image
+    yield f"train_step {subject.dataset}", max(0.0, small_step - few * per_image)
 
 
-def _frozen(bench: _Bench) -> Iterator[tuple[str, float]]:
-    protocol, prepared = bench.protocol, bench.prepared
+def _frozen(subject: _Subject) -> Iterator[tuple[str, float]]:
+    protocol, prepared = subject.protocol, subject.prepared
     encoder = new_encoder(protocol.encoder, prepared.images.shape[-1], 0)
-    on_device(encoder, bench.device)
+    on_device(encoder, subject.device)
     rows = prepared.indices("train")[:MOST_IMAGES]
 
     def extract(count: int) -> list[np.ndarray]:
-        return pooled_features(encoder, prepared, rows[:count], bench.device)
+        return pooled_features(encoder, prepared, rows[:count], subject.device)
 
-    yield f"forward {bench.dataset}", _per_image(extract, len(rows), bench.seconds)
+    yield f"forward {subject.dataset}", _per_image(extract, len(rows), subject.seconds)
     features, labels = extract(len(rows)), prepared.labels()[rows]
     task, classes = prepared.card.task, len(prepared.card.classes)
     settings = protocol.linear
-    last = partial(fit, features[-1], labels, task, classes, settings.l2, settings.class_weights)
-    yield f"fit_last {bench.dataset}", seconds_of(last) / len(rows)
+    fit_last = partial(fit, features[-1], labels, task, classes, settings.l2, settings.class_weights)
+    yield f"fit_last {subject.dataset}", seconds_of(fit_last) / len(rows)
     settings = protocol.probe
-    every = [
+    by_block = [
         seconds_of(partial(fit, block, labels, task, classes, settings.l2, settings.class_weights))
         for block in features
     ]
-    yield f"fit_all {bench.dataset}", sum(every) / len(rows)
+    yield f"fit_all {subject.dataset}", sum(by_block) / len(rows)
     test = max(4, min(protocol.reuse.samples, len(prepared.indices("test"))))
-    yield f"compare {bench.dataset}", _compare(features, test, protocol.reuse.permutations)
+    yield f"compare {subject.dataset}", _compare(features, test, protocol.reuse.permutations)
 
 
 def _compare(features: list[np.ndarray], samples: int, permutations: int) -> float:
-    """Seconds of one label fraction's CKA: four blocks, two kernels, with the null."""
+    """Seconds of the CKA of one label fraction: four blocks, two kernels, with their permutation nulls."""
     count, few = min(samples, MOST_COMPARED, len(features[0])), min(permutations, MOST_PERMUTATIONS)
     noise = np.random.default_rng(0)
-    took = 0.0
+    seconds = 0.0
     for block in features:
         before, after = block[:count], block[:count] + noise.normal(size=block[:count].shape)
         for kernel in ("linear", "rbf"):
-            kind = cast(Any, kernel)
-            took += seconds_of(partial(permutation_null, before, after, few, noise, kernel=kind))
-    return took * permutations / few * (samples / count) ** 2
+            literal = cast(Any, kernel)
+            seconds += seconds_of(partial(permutation_null, before, after, few, noise, kernel=literal))
+    return seconds * permutations / few * (samples / count) ** 2

@@ -1,4 +1,4 @@
-"""Phantom data sets to measure on."""
+"""Phantom data sets for the benchmarks."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from imssl.datasets.prepared import Prepared, read_prepared
 
 
 def phantom_set(kind: Kind, patients: int, size: int, folder: Path) -> Prepared:
-    """A prepared phantom data set of some patients, made where it is not there yet.
+    """A prepared phantom data set; it is made if it is not there yet.
 
     Args:
         kind: what the images resemble; chest is grey, the others are in colour.
-        patients: about four images each.
+        patients: number of patients, with about four images each.
         size: side of the images, in pixels.
-        folder: under which it is kept.
+        folder: where data sets are kept, each in a folder of its own.
     """
     target = folder / f"{kind}-{patients}-{size}"
     if not target.exists():

@@ -1,4 +1,4 @@
-"""All measurements, one group after another."""
+"""Runs all groups of benchmarks, one after another."""
 
 import os
 import platform
@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from bench.perf.groups import analyses, augmentation, costs, finetuning, memory, pretraining, probes, sharing
-from bench.perf.measure import Effort, Figure
+from bench.perf.timing import Effort, PerfRow
 from bench.protocol.protocol import Protocol
 from imssl.device import hardware_name, select_device
 from imssl.errors import UserError
 from imssl.settings.hardware import Hardware
 
 GROUPS = ("pretraining", "sharing", "augmentation", "finetuning", "probes", "analyses", "costs")
-# Measured when asked for by name: it writes 5.6 GB and takes minutes.
+# Measured only if named: it writes 5.6 GB and takes minutes.
 ON_REQUEST = ("memory",)
 
 
@@ -33,16 +33,16 @@ def measure(
     against: str | None,
     groups: tuple[str, ...],
     on_group: Callable[[str], None],
-) -> Iterator[Figure]:
+) -> Iterator[PerfRow]:
     """Measure the groups.
 
     Args:
-        effort: how long.
-        protocol: of the current folder; its device and precision are measured on, and its report is timed.
-        threads: of torch and of NumPy's BLAS.
-        against: ``lightly``, or None.
-        groups: some of `GROUPS` and `ON_REQUEST`.
-        on_group: told the name of each group that begins.
+        effort: how much to measure.
+        protocol: of the current folder; its device and precision are used, and its report is timed.
+        threads: for torch and NumPy's BLAS.
+        against: ``lightly`` to measure it as well, or None.
+        groups: names from `GROUPS` and `ON_REQUEST`.
+        on_group: called with the name of each group before it is measured.
 
     Raises:
         UserError: an unknown group, or lightly is asked for and not installed.
@@ -59,7 +59,7 @@ def measure(
     device = select_device(hardware)
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as name:
         folder = Path(name)
-        measured: dict[str, Callable[[], Iterator[Figure]]] = {
+        measured: dict[str, Callable[[], Iterator[PerfRow]]] = {
             "pretraining": lambda: pretraining.measure(effort, hardware, device, folder, against),
             "sharing": lambda: sharing.measure(effort, hardware, device, folder),
             "augmentation": lambda: augmentation.measure(effort, folder),
@@ -74,8 +74,8 @@ def measure(
             yield from measured[group]()
 
 
-def machine(hardware: Hardware, threads: int) -> dict[str, Any]:
-    """What the figures were measured on."""
+def describe_machine(hardware: Hardware, threads: int) -> dict[str, Any]:
+    """What the benchmarks run on: device, cores, precision, versions of Python and torch, load."""
     return {
         "device": hardware_name(select_device(hardware.model_copy(update={"threads": threads}))),
         "cores": cores(),

@@ -1,4 +1,4 @@
-"""One pretraining that is timed: its setting, its recipe, and its steps."""
+"""A pretraining run that can be timed: its workload, its recipe, and its steps."""
 
 from dataclasses import dataclass, replace
 
@@ -21,11 +21,7 @@ from imssl.training_images import TrainingImages
 
 # As MoCo v2 is published: no rotation, one batch norm for all of the batch, a long queue.
 AUGMENTATION = Augmentation(rotation_degrees=0.0)
-
-
 QUEUE = 4096
-
-
 METHODS: dict[str, tuple[type[Method], MocoSettings]] = {
     "moco": (Moco, MocoSettings(queue=QUEUE, queue_limit=1e6, batch_norm_splits=1)),
     "moco-mse": (MocoMse, MocoMseSettings(queue=QUEUE, queue_limit=1e6, batch_norm_splits=1)),
@@ -34,11 +30,11 @@ METHODS: dict[str, tuple[type[Method], MocoSettings]] = {
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is trained on what.
+class Workload:
+    """Which encoder is trained on which batches.
 
     Attributes:
-        encoder: torchvision's name of the architecture, ImageNet stem, full width.
+        encoder: torchvision's name of the architecture; it has the ImageNet stem and full width.
         size: side of the images, in pixels.
         batch: images in a step.
     """
@@ -49,30 +45,30 @@ class Setting:
 
     @property
     def title(self) -> str:
-        """How a table calls it."""
+        """What a table calls it."""
         name = self.encoder.replace("resnet", "ResNet-")
         return f"{name}, {self.size} px, batch {self.batch}"
 
 
-def settings_for(device: torch.device) -> list[Setting]:
-    """The settings that are measured; a GPU is given larger batches."""
+def workloads_for(device: torch.device) -> list[Workload]:
+    """The workloads that are measured, the cheapest first; a GPU gets larger batches."""
     large = device.type == "cuda"
     return [
-        Setting("resnet18", 32, 256 if large else 64),
-        Setting("resnet18", 64, 256 if large else 64),
-        Setting("resnet50", 224, 128 if large else 16),
+        Workload("resnet18", 32, 256 if large else 64),
+        Workload("resnet18", 64, 256 if large else 64),
+        Workload("resnet50", 224, 128 if large else 16),
     ]
 
 
-def recipe_for(setting: Setting, prepared: Prepared, hardware: Hardware, device: torch.device) -> Recipe:
-    """What a setting means to `imssl.pretrain`."""
+def recipe_for(workload: Workload, prepared: Prepared, hardware: Hardware, device: torch.device) -> Recipe:
+    """A workload as a recipe of `imssl.pretrain`."""
     optimisation = Optimisation(
         learning_rate=0.06, momentum=0.9, weight_decay=1e-4, schedule="constant", warmup=0.0
     )
     return Recipe(
         prepared=prepared,
         settings=PretrainSettings(
-            epochs=1, batch_size=setting.batch, optimisation=optimisation, monitor_every=1
+            epochs=1, batch_size=workload.batch, optimisation=optimisation, monitor_every=1
         ),
         augmentation=AUGMENTATION,
         hardware=hardware,
@@ -98,7 +94,7 @@ class TimedRun:
         prepared = recipe.prepared
         size, channels = prepared.images.shape[2:]
         self.images = TrainingImages(prepared.images, prepared.indices("train"), recipe.device)
-        # As many images and steps as no method can find too few.
+        # So many images and steps that no method finds them too few.
         training_set = TrainingSet(10**9, channels, size, recipe.settings.batch_size, 10**9)
         with initialising(recipe.seed, "method"):
             built = method(new_encoder(encoder, channels, recipe.seed), settings, training_set)
@@ -115,20 +111,20 @@ class TimedRun:
         self._finish()
 
     def compute_only(self, steps: int) -> None:
-        """The same steps on views that are there already."""
+        """Take the same steps on views that have been made before."""
         for _ in range(steps):
             self.training.take_step(self.batch, self.recipe.hardware.precision)
         self._finish()
 
     def few_images(self, count: int) -> None:
-        """One step on the first views of the batch."""
+        """Take one step on the first ``count`` images of the batch."""
         views = tuple(view[:count] for view in self.batch.views)
         self.training.take_step(replace(self.batch, views=views), self.recipe.hardware.precision)
         self._finish()
 
     def _next_images(self) -> torch.Tensor:
         generator = torch_generator(0, "order", self.training.step)
-        # With replacement: a batch may be larger than the set.
+        # With replacement: a batch may be larger than the data set.
         size = self.recipe.settings.batch_size
         chosen = torch.randint(len(self.images), (size,), generator=generator)
         return self.images.take(chosen)

@@ -1,1 +1,1 @@
-"""What is asked for: params.yaml, typed and checked, its methods and its profiles."""
+"""The protocol: params.yaml read, typed and checked, the methods it names, and the profiles that write it."""

@@ -1,4 +1,4 @@
-"""params.yaml as a file: read with its line numbers, and mistakes in it explained by them."""
+"""params.yaml as a file: read with its line numbers, so that messages can name the line to mend."""
 
 import itertools
 import json
@@ -19,11 +19,12 @@ PARAMS = Path("params.yaml")
 # Ids become folder names, stage names and anchors of the report; a letter first, so that YAML reads text.
 ID_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 
-# No protocol comes near; a few lines of aliases can stand for thousands of millions of values.
+# Far above any real protocol: a few lines of YAML aliases can expand to thousands of millions of values.
 MOST_VALUES = 100_000
 DEEPEST = 20
 
-Place = tuple[str | int, ...]
+# The keys, and indices of lists, that lead to a value.
+KeyPath = tuple[str | int, ...]
 
 
 def read_params(path: Path = PARAMS) -> CommentedMap:
@@ -50,8 +51,8 @@ def parse_params(text: str, path: Path = PARAMS) -> CommentedMap:
     """The text of params.yaml, comments included.
 
     Args:
-        text: of the file.
-        path: its name, for the reader.
+        text: content of the file.
+        path: the file's name, for messages.
 
     Raises:
         UserError: it is not a YAML mapping.
@@ -66,77 +67,79 @@ def parse_params(text: str, path: Path = PARAMS) -> CommentedMap:
     except (YAMLError, ValueError, NotImplementedError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(content, CommentedMap):
-        found = {type(None): "nothing", CommentedSeq: "a list"}.get(type(content), "a single value")
-        raise UserError(f"{path} must hold sections such as datasets: and methods:, but holds {found}.")
+        actual = {type(None): "nothing", CommentedSeq: "a list"}.get(type(content), "a single value")
+        raise UserError(f"{path} must hold sections such as datasets: and methods:, but holds {actual}.")
     _check_values(content, str(path), depth=0, seen=itertools.count())
     return content
 
 
-def explain(error: ValidationError, content: dict[str, Any], file: str, prefix: Place = ()) -> str:
-    """Every refused value of a validation error on a line: file, line number, key, value, what is allowed.
+def explain(error: ValidationError, content: dict[str, Any], file: str, prefix: KeyPath = ()) -> str:
+    """One line for every value that was refused: file, line number, key, value, and what is allowed.
 
     Args:
-        error: of a part of params.yaml.
-        content: the whole of params.yaml, as :func:`read_params` gives it.
-        file: its name, for the reader.
-        prefix: keys that lead to the part.
+        error: from validating params.yaml, or a part of it.
+        content: the whole of params.yaml, as :func:`read_params` returns it.
+        file: name of the file, for messages.
+        prefix: keys that lead to the validated part.
     """
     lines = []
-    for place, message in problems(error, content, prefix):
-        line, key = _line(content, place), ".".join(str(part) for part in place)
+    for key_path, message in problems(error, content, prefix):
+        line, key = _line(content, key_path), ".".join(str(part) for part in key_path)
         where = f"{file}, line {line}" if line else file
         lines.append(f"{where}: {key + ' ' if key else ''}{message}.")
     return "\n".join(lines)
 
 
-def problems(error: ValidationError, content: dict[str, Any], prefix: Place = ()) -> list[tuple[Place, str]]:
+def problems(
+    error: ValidationError, content: dict[str, Any], prefix: KeyPath = ()
+) -> list[tuple[KeyPath, str]]:
     """The keys that lead to each refused value, and what is wrong with it."""
-    return [_place_and_message(problem, content, prefix) for problem in error.errors()]
+    return [_key_path_and_message(problem, content, prefix) for problem in error.errors()]
 
 
-def line_of(place: Place) -> str:
-    """``params.yaml, line 7`` for a place in params.yaml; without a line where it cannot be told."""
-    line = _line(read_params(), place) if PARAMS.exists() else None
+def line_of(key_path: KeyPath) -> str:
+    """``params.yaml, line 7`` for a key of params.yaml; only the file's name where the line is not known."""
+    line = _line(read_params(), key_path) if PARAMS.exists() else None
     return f"{PARAMS}, line {line}" if line else str(PARAMS)
 
 
-def _place_and_message(problem: ErrorDetails, content: Any, prefix: Place) -> tuple[Place, str]:
-    place, kind = _place(content, prefix, problem["loc"]), problem["type"]
+def _key_path_and_message(problem: ErrorDetails, content: Any, prefix: KeyPath) -> tuple[KeyPath, str]:
+    key_path, kind = _key_path(content, prefix, problem["loc"]), problem["type"]
     message, given, context = problem["msg"], problem["input"], problem.get("ctx", {})
     if kind == "extra_forbidden":
-        return place, "is not a known key here; remove it or mend its spelling"
+        return key_path, "is not a known key here; remove it or mend its spelling"
     if kind == "missing":
-        return place, "is missing"
+        return key_path, "is missing"
     if kind == "union_tag_not_found":
-        return (*place, "source"), "is missing"
+        return (*key_path, "source"), "is missing"
     if kind == "value_error":
-        # A model's validator knows no line; its message begins with the key to mend.
+        # A model's validator does not know the line; its message begins with the key to mend.
         message = message.removeprefix("Value error, ")
-        named, _, rest = message.partition(" ")
-        found = (*place, *named.split("."))
-        return (found, rest) if _find(content, found) else (place, message)
+        key, _, rest = message.partition(" ")
+        named_path = (*key_path, *key.split("."))
+        return (named_path, rest) if _exists(content, named_path) else (key_path, message)
     if kind == "union_tag_invalid":
-        place, given = (*place, "source"), context["tag"]
+        key_path, given = (*key_path, "source"), context["tag"]
         message = f"input should be one of {context['expected_tags']}"
     elif kind == "string_pattern_mismatch" and context["pattern"] == ID_PATTERN:
         message = "use lower-case letters, digits and single hyphens, a letter first"
     shown = "a mapping" if isinstance(given, dict) else json.dumps(given, default=str)[:80]
     message = message.replace("an object", "a mapping").replace("array", "list")
-    return place, f"is {shown}; {message[0].lower()}{message[1:]}"
+    return key_path, f"is {shown}; {message[0].lower()}{message[1:]}"
 
 
-def _place(content: Any, prefix: Place, location: Place) -> Place:
+def _key_path(content: Any, prefix: KeyPath, location: KeyPath) -> KeyPath:
     # Pydantic puts the chosen member of a union ("phantom") and "[key]" into the location; neither is a key.
-    place = prefix
+    key_path = prefix
     for n, part in enumerate(location, start=1):
         missing_key = n == len(location) and part != "[key]"
-        if missing_key or _find(content, (*place, part)):
-            place = (*place, part)
-    return place
+        if missing_key or _exists(content, (*key_path, part)):
+            key_path = (*key_path, part)
+    return key_path
 
 
-def _find(content: Any, place: Place) -> bool:
-    for part in place:
+def _exists(content: Any, key_path: KeyPath) -> bool:
+    for part in key_path:
         if isinstance(content, list):
             content = dict(enumerate(content))
         if not isinstance(content, dict) or part not in content:
@@ -145,10 +148,10 @@ def _find(content: Any, place: Place) -> bool:
     return True
 
 
-def _line(content: Any, place: Place) -> int | None:
+def _line(content: Any, key_path: KeyPath) -> int | None:
     line = None
-    for part in place:
-        if not _find(content, (part,)):
+    for part in key_path:
+        if not _exists(content, (part,)):
             break
         # A key that came in by a merge (<<) has no line of its own here.
         if part in (content.lc.data or {}):
@@ -158,7 +161,7 @@ def _line(content: Any, place: Place) -> int | None:
 
 
 def _check_values(content: CommentedMap | CommentedSeq, file: str, depth: int, seen: Iterator[int]) -> None:
-    """Refuse what JSON does not have (keys that are not text, dates, tags), and aliases without end."""
+    """Refuse what JSON cannot hold (keys that are not text, dates, tags), and aliases that never end."""
     if depth > DEEPEST:
         raise _too_deep(file)
     for key, value in content.items() if isinstance(content, CommentedMap) else enumerate(content):
@@ -178,4 +181,6 @@ def _check_values(content: CommentedMap | CommentedSeq, file: str, depth: int, s
 
 
 def _too_deep(file: str) -> UserError:
-    return UserError(f"{file} is nested more than {DEEPEST} deep, or contains itself; write it out flat.")
+    return UserError(
+        f"{file} is nested more than {DEEPEST} levels deep, or an alias contains itself; write it out flat."
+    )

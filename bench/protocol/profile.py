@@ -1,4 +1,4 @@
-"""Profiles: ready-made protocols, each a commented YAML file in the folder beside this one."""
+"""Profiles: ready-made protocols, each a commented YAML file in the folder ``profiles``."""
 
 import json
 import re
@@ -12,19 +12,20 @@ from imssl.durable import write_text
 from imssl.errors import UserError
 
 FOLDER = Path(__file__).parent / "profiles"
-PLACE = re.compile(r"\{(nih|idc|idc_split|eyepacs|medmnist)\}")
+# Stands in a profile for the path of a data set, which is known only on the user's machine.
+PLACEHOLDER = re.compile(r"\{(nih|idc|idc_split|eyepacs|medmnist)\}")
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile and the head of its file.
+    """A profile, with what the comments at the top of its file say about it.
 
     Attributes:
-        name: of the profile.
-        text: of params.yaml, with places for paths.
-        summary: what is compared.
-        needs: data it needs.
-        time: how long it takes, roughly.
+        name: what ``bench profile use`` calls it.
+        text: params.yaml, with placeholders for paths.
+        summary: what it compares.
+        needs: the data it needs.
+        time: roughly how long it takes.
     """
 
     name: str
@@ -40,32 +41,32 @@ def profiles() -> list[Profile]:
 
 
 def use_profile(name: str, data_dir: Path | None, force: bool) -> str:
-    """Write params.yaml from a profile and say what was done.
+    """Write params.yaml from a profile, and return what to say about it.
 
     Args:
         name: of the profile.
-        data_dir: folder with the data sets; needed by all profiles but the demo.
-        force: overwrite a params.yaml that is not as a profile wrote it.
+        data_dir: folder with the data sets; every profile but the demo needs one.
+        force: overwrite params.yaml even if it has been edited since a profile wrote it.
 
     Raises:
-        UserError: no such profile, no data folder, or an edited params.yaml would be lost.
+        UserError: there is no such profile or data folder, or an edited params.yaml would be lost.
     """
     names = [profile.name for profile in profiles()]
     if name not in names:
         raise UserError(f"there is no profile {name}; there are: {', '.join(names)}")
     profile = _read(name)
-    places = sorted(set(PLACE.findall(profile.text)))
-    if places and data_dir is None:
+    placeholders = sorted(set(PLACEHOLDER.findall(profile.text)))
+    if placeholders and data_dir is None:
         raise UserError(
             f"profile {name} reads images from a folder: bench profile use {name} --data-dir DIR\n"
             f"It needs: {profile.needs}."
         )
     text, notes = profile.text, []
-    for place in places:
-        path = find_data(place, data_dir or Path())
-        # Quoted, or a folder named "a: b", "x #1" or "2017" would be read as something else.
-        text = text.replace(f"{{{place}}}", "null" if path is None else _quoted(path))
-        notes.append(f"  {place}: {path or 'none found'}")
+    for placeholder in placeholders:
+        path = find_data(placeholder, data_dir or Path())
+        # Quoted, because YAML would not read a folder named "a: b", "x #1" or "2017" as text.
+        text = text.replace(f"{{{placeholder}}}", "null" if path is None else _quoted(path))
+        notes.append(f"  {placeholder}: {path or 'none found'}")
     if not force:
         _refuse_to_lose_edits(text)
     write_text(PARAMS, text)
@@ -73,27 +74,31 @@ def use_profile(name: str, data_dir: Path | None, force: bool) -> str:
     return "\n".join([f"params.yaml is now profile {name}.", *notes, "Run it with: dvc repro"])
 
 
-def find_data(place: str, folder: Path) -> str | None:
-    """Where below a folder a source lies: the first folder or zip whose content looks right.
+def find_data(placeholder: str, folder: Path) -> str | None:
+    """The path that takes a placeholder's place: the first folder or zip whose content looks right.
 
-    Where there is none, the path at which it is expected, so that the data stage can say what to put there;
-    None for a split file, which may be missing.
+    Where there is none, it is the path at which the data are expected, so that the data stage can say what
+    to put there; None for a split file, which is optional.
+
+    Args:
+        placeholder: a name that `PLACEHOLDER` matches.
+        folder: the user's data folder; it and what lies directly in it are looked at.
 
     Raises:
         UserError: the folder does not exist.
     """
     if not folder.is_dir():
         raise UserError(f"--data-dir {folder}: there is no such folder")
-    if place == "medmnist":
+    if placeholder == "medmnist":
         return folder.as_posix()
     candidates = [folder, *sorted(folder.iterdir())]
-    if place == "idc_split":
-        found = [path for path in candidates if path.suffix == ".csv" and "histopath" in path.name.lower()]
-        return found[0].as_posix() if found else None
-    looks_right = {"nih": _is_nih, "idc": _is_idc, "eyepacs": _is_eyepacs}[place]
-    expected = {"nih": "nih-chestxray14", "idc": "breast-histopathology-images", "eyepacs": "eyepacs"}[place]
-    found = [path for path in candidates if looks_right(path)]
-    return (found[0] if found else folder / expected).as_posix()
+    if placeholder == "idc_split":
+        lists = [path for path in candidates if path.suffix == ".csv" and "histopath" in path.name.lower()]
+        return lists[0].as_posix() if lists else None
+    looks_right = {"nih": _is_nih, "idc": _is_idc, "eyepacs": _is_eyepacs}[placeholder]
+    usual_names = {"nih": "nih-chestxray14", "idc": "breast-histopathology-images", "eyepacs": "eyepacs"}
+    matches = [path for path in candidates if looks_right(path)]
+    return (matches[0] if matches else folder / usual_names[placeholder]).as_posix()
 
 
 def _is_nih(path: Path) -> bool:
@@ -109,9 +114,9 @@ def _is_eyepacs(path: Path) -> bool:
 
 
 def _names(path: Path, depth: int = 1) -> list[str]:
-    """Some names in a zip or folder; of a deep folder, the first branch is enough to know it by.
+    """Names in a zip or folder, not necessarily all: the first few thousand are enough to recognise it by.
 
-    What cannot be read, such as another user's folder or a torn zip, has no names.
+    What cannot be read, such as another user's folder or a truncated zip, has no names.
     """
     try:
         return _readable_names(path, depth)
@@ -139,15 +144,15 @@ def _refuse_to_lose_edits(text: str) -> None:
     if not PARAMS.exists():
         return
     current = PARAMS.read_text(encoding="utf-8", errors="replace")
-    if current != text and not any(_same_but_places(profile.text, current) for profile in profiles()):
+    if current != text and not any(_same_but_paths(profile.text, current) for profile in profiles()):
         raise UserError(
-            f"{PARAMS} is not as a profile wrote it, and your changes would be lost. "
-            f"Keep a copy and add --force."
+            f"{PARAMS} has been edited since a profile wrote it, and your changes would be lost. "
+            "Keep a copy of it, then run the command again with --force."
         )
 
 
 def _quoted(path: str) -> str:
-    """A path as YAML's double-quoted text, which knows no unprintable characters but as escapes."""
+    """A path as double-quoted YAML, in which unprintable characters must be written as escapes."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -161,9 +166,9 @@ def _escaped_unless_printable(character: re.Match[str]) -> str:
     return character[0] if character[0].isprintable() else f"\\U{ord(character[0]):08x}"
 
 
-def _same_but_places(template: str, text: str) -> bool:
+def _same_but_paths(template: str, text: str) -> bool:
     parts = re.split(r"(\{[a-z_]+\})", template)
-    pattern = "".join(r"[^\n]*" if PLACE.fullmatch(part) else re.escape(part) for part in parts)
+    pattern = "".join(r"[^\n]*" if PLACEHOLDER.fullmatch(part) else re.escape(part) for part in parts)
     return re.fullmatch(pattern, text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Methods by id: the file, the class in it, and its typed hyper-parameters."""
+"""The methods that params.yaml names: for each its file, the class in it, and its typed hyper-parameters."""
 
 import importlib
 import inspect
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 METHODS_FOLDER = Path(imssl.__file__).parent / "methods"
 
-# In params.yaml, beside the hyper-parameters: which file a method is in, where it is not named after its id.
+# The key beside the hyper-parameters that names a method's file, where the file is not named after the id.
 FILE_KEY = "file"
 
-# The rows that the paper's comparison is about, and the files that show what the contract allows.
+# The methods of the paper's comparison, and further methods that show what the contract allows.
 BUILT_IN = ("random_init.py", "moco.py", "moco_mse.py", "moco_barlow.py")
 EXAMPLES = ("simclr.py", "byol.py", "simsiam.py", "vicreg.py", "masked_reconstruction.py")
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredMethod:
     """One method of the protocol.
 
     Attributes:
         id: its name in params.yaml and on the leaderboard.
         file: the file that defines it.
         method: its class.
-        settings: its hyper-parameters, defaults filled in.
+        settings: its hyper-parameters, defaults included.
     """
 
     id: str
@@ -62,7 +62,7 @@ def method_file(method: str, protocol: Protocol) -> Path:
     return METHODS_FOLDER / name
 
 
-def load_method(method: str, protocol: Protocol) -> Registered:
+def load_method(method: str, protocol: Protocol) -> RegisteredMethod:
     """Import a method's file and check its hyper-parameters.
 
     Raises:
@@ -77,25 +77,25 @@ def load_method(method: str, protocol: Protocol) -> Registered:
     except ValidationError as error:
         content = read_params() if PARAMS.exists() else {}
         raise UserError(explain(error, content, str(PARAMS), prefix=("methods", method))) from None
-    return Registered(method, file, method_class, settings)
+    return RegisteredMethod(method, file, method_class, settings)
 
 
 def only_method(module: ModuleType, file: Path) -> "type[Method]":
-    """The one method that a module defines.
+    """The only method that a module defines.
 
     Raises:
         UserError: it defines none, or more than one.
     """
     from imssl.method import Method
 
-    found = [
+    classes = [
         value
         for value in vars(module).values()
         if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
     ]
-    if len(found) != 1:
-        names = ", ".join(value.__name__ for value in found) or "none"
+    if len(classes) != 1:
+        names = ", ".join(value.__name__ for value in classes) or "none"
         raise UserError(
-            f"{file}: a method file defines exactly one class on imssl.method.Method; found: {names}."
+            f"{file}: a method file must define exactly one subclass of imssl.method.Method; found: {names}."
         )
-    return found[0]
+    return classes[0]

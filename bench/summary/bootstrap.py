@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from imssl.datasets.source import Task
 from imssl.metrics import Metric, statistic
+from imssl.seeds import derived_seed
 
 # Counts held at a time: a few MB, so that the passes over them stay in cache.
 CHUNK = 1_000_000
@@ -168,3 +169,8 @@ def percentile_interval(values: NDArray[np.float64], level: float) -> tuple[floa
         return None, None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_seed(dataset: str) -> int:
+    """Seed of the resamples of a data set's patients: the same for all methods, so that they are paired."""
+    return derived_seed(0, "bootstrap", dataset)

@@ -22,14 +22,13 @@ from bench.machine.workers import side_by_side
 from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES
-from bench.summary.bootstrap import Interval, percentile_interval, resample_counts
+from bench.summary.bootstrap import Interval, bootstrap_seed, percentile_interval, resample_counts
 from bench.summary.draws_cache import kept_arrays
 from bench.summary.paired_effect import pooled_seed_variance
 from bench.summary.patient_pairs import MOST_PATIENTS, PatientPairs
 from bench.summary.read import Predicted, Results
 from imssl.datasets.prepared import Card
 from imssl.metrics import statistic
-from imssl.seeds import derived_seed
 
 
 class Comparison(NamedTuple):
@@ -227,8 +226,7 @@ class _Resamples:
 
     def __init__(self, card: Card, reference: Predictions, resamples: int, dataset: str) -> None:
         self.card, self.reference, self.resamples = card, reference, resamples
-        # One seed for all methods of a data set, so that they are resampled alike.
-        self.seed = derived_seed(0, "bootstrap", dataset)
+        self.seed = bootstrap_seed(dataset)
         self._counts: list[NDArray[np.int32]] = []
 
     def values(self, probabilities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -1,1 +1,1 @@
-"""Whether a run can be believed: its data, its numbers, and the traps it might have fallen into."""
+"""How far a run can be trusted: its data audited, its numbers verified, known mistakes tried out on it."""

@@ -1,4 +1,4 @@
-"""What a prepared data set holds, and whether anything of the test images is among the others."""
+"""The audit of a prepared data set: what its splits hold, and whether they share patients or images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from imssl.datasets.source import SPLITS
 
 @dataclass(frozen=True)
 class SplitContent:
-    """What a split holds.
+    """How much a split holds.
 
     Attributes:
         split: its name.
-        images: how many.
-        patients: how many; None where the source has no patient ids.
-        per_class: images with each class.
+        images: number of images.
+        patients: number of patients; None if the source has no patient ids.
+        per_class: number of images with each class.
     """
 
     split: str
@@ -36,8 +36,8 @@ class Finding:
         kind: ``patient``: one patient in several splits; ``near-identical``: images that are copies of one
             another but for brightness, contrast or compression.
         ids: of the images.
-        splits: that they are in, in the order of the ids.
-        detail: the patient, or the lowest correlation of the pixels that links the images.
+        splits: of the images, in the order of the ids.
+        detail: the patient; or the lowest correlation of the pixels by which the images are linked.
         labels_differ: whether the images have different labels.
     """
 
@@ -55,14 +55,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """What is known of a data set.
+    """What the audit of one data set found.
 
     Attributes:
         dataset: its id.
-        image_shape: height, width, channels in which every image is prepared.
-        contents: by split.
-        unrepresented: (split, class) without an image.
-        skipped: images or rows of the source that were left out.
+        image_shape: height, width and channels of every prepared image.
+        contents: one for each split.
+        unrepresented: (split, class) pairs without an image.
+        skipped: number of images or rows of the source that were left out.
         findings: leaks first.
     """
 
@@ -75,18 +75,18 @@ class Audit:
 
     @property
     def leaks(self) -> list[Finding]:
-        """Findings across splits."""
+        """The findings that concern more than one split."""
         return [finding for finding in self.findings if finding.leaks]
 
 
 def audit(dataset: str, prepared: Prepared, min_correlation: float | None) -> Audit:
-    """Look through a prepared data set.
+    """Audit a prepared data set.
 
     Args:
         dataset: its id.
         prepared: the data set.
-        min_correlation: of the pixels of two images that count as near-identical; None for what is
-            unusual in the data set.
+        min_correlation: correlation of the pixels from which two images count as near-identical; None for
+            what is unusual in the data set (`imssl.datasets.near_duplicates.unusual_correlation`).
     """
     contents = [_content(prepared, split) for split in SPLITS]
     findings = [*_crossing_patients(prepared), *_near_identical(prepared, min_correlation)]
@@ -123,9 +123,9 @@ def _crossing_patients(prepared: Prepared) -> Iterator[Finding]:
 
 
 def _near_identical(prepared: Prepared, min_correlation: float | None) -> Iterator[Finding]:
-    found = near_duplicates(prepared.images, min_correlation=min_correlation)
-    for group in groups_of(found.pairs):
-        lowest = found.correlations[np.isin(found.pairs[:, 0], group)].min()
+    duplicates = near_duplicates(prepared.images, min_correlation=min_correlation)
+    for group in groups_of(duplicates.pairs):
+        lowest = duplicates.correlations[np.isin(duplicates.pairs[:, 0], group)].min()
         yield _finding("near-identical", prepared, np.array(group), f"correlation {lowest:.4f} or more")
 
 

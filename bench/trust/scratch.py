@@ -1,6 +1,6 @@
-"""A scratch copy of a project's folder, in which a command can run without touching the real one.
+"""A scratch copy of the project's folder, in which a command can run without touching the real one.
 
-Data and results are links, so a copy costs nothing; what the command writes stays in the copy.
+It holds links to the data, so it costs nothing; what the command writes stays in the copy.
 """
 
 import os
@@ -19,7 +19,7 @@ from bench.protocol.params_file import PARAMS
 
 @contextmanager
 def scratch_project() -> Iterator[Path]:
-    """A folder with this project's params.yaml and a link to its data, removed at the end."""
+    """A temporary folder with this project's params.yaml and a link to its data."""
     with tempfile.TemporaryDirectory(prefix="imssl-bench-") as name:
         folder = Path(name)
         shutil.copy(PARAMS, folder / PARAMS)
@@ -28,9 +28,9 @@ def scratch_project() -> Iterator[Path]:
 
 
 def run_python(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run this interpreter on this copy of the suite, in a folder, without the warm start."""
-    here = str(Path(bench.__file__).parents[1])
-    path = os.pathsep.join(part for part in (here, os.environ.get("PYTHONPATH", "")) if part)
+    """Run Python in a folder, with this interpreter and this copy of the suite, without the warm start."""
+    suite = str(Path(bench.__file__).parents[1])
+    path = os.pathsep.join(part for part in (suite, os.environ.get("PYTHONPATH", "")) if part)
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

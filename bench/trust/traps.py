@@ -1,7 +1,7 @@
-"""Traps known from released code, set again on finished cells: the honest number beside the trapped one.
+"""Traps: mistakes known from released code, made again on finished cells, to show how far they move a number.
 
-Only those that need no training. Each function looks at the cells that it can and says, number by number,
-what the suite reports and what the trap would have made of the same stored files.
+Only mistakes that need no training are here. For each cell, a trap gives the numbers it affects: as the suite
+reports them (honest), and as the mistake would have made them from the same stored files (trapped).
 """
 
 from collections.abc import Callable, Iterator
@@ -21,14 +21,14 @@ from bench.cells.records import read_record
 from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import PREDICTIONS_FILE
-from bench.summary.bootstrap import bootstrap, percentile_interval
+from bench.summary.bootstrap import bootstrap, bootstrap_seed, percentile_interval
 from imssl.cka import cka
 from imssl.datasets.prepared import Card, read_card
 from imssl.errors import UserError
 from imssl.metrics import metric_value
-from imssl.seeds import derived_seed, numpy_generator
+from imssl.seeds import numpy_generator
 
-# Bandwidths in multiples of the median distance, where CKA with an RBF kernel says nothing any more.
+# Bandwidths of the RBF kernel, in multiples of the median distance, at which CKA is meaningless.
 TOO_NARROW, TOO_WIDE = 0.02, 50.0
 
 
@@ -37,8 +37,8 @@ class Trapped:
     """One number, honest and trapped.
 
     Attributes:
-        where: data set, method, seed and label fraction, as far as they are one.
-        quantity: what is measured.
+        where: data set, method, seed and label fraction of the cell.
+        quantity: what the number measures.
         honest: what the suite reports.
         trapped: what the trap makes of it.
     """
@@ -59,11 +59,11 @@ class Trap:
     """A trap that can be set on finished cells.
 
     Attributes:
-        what: it does.
-        set_on: a cell of full fine-tuning, its data set's card and the protocol; gives what moves.
+        mistake: that is made, in a few words.
+        set_on: makes it on a cell of full fine-tuning, given its data set's card and the protocol.
     """
 
-    what: str
+    mistake: str
     set_on: Callable[[Cell, Card, Protocol], Iterator[Trapped]]
 
 
@@ -71,20 +71,20 @@ def spring(name: str, protocol: Protocol) -> list[Trapped]:
     """Set a trap on every finished cell of full fine-tuning.
 
     Raises:
-        UserError: there is no trap of this name, or no finished cell.
+        UserError: there is no trap of this name, or no number that it affects.
     """
     if name not in TRAPS:
         raise UserError(f"there is no trap {name}. There are: {', '.join(TRAPS)}")
-    found = []
+    trapped: list[Trapped] = []
     for dataset in protocol.datasets:
         for method in protocol.methods:
             for cell in cells_of("finetune", dataset, method, protocol):
                 record = read_record(cell_path(cell))
                 if record is not None and record.status == "done":
-                    found += list(TRAPS[name].set_on(cell, read_card(data_folder(dataset)), protocol))
-    if not found:
+                    trapped += TRAPS[name].set_on(cell, read_card(data_folder(dataset)), protocol)
+    if not trapped:
         raise UserError("there are no fine-tuned cells to set the trap on. Run: dvc repro")
-    return found
+    return trapped
 
 
 def _last_epoch(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
@@ -106,14 +106,14 @@ def _class_spread(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trappe
     """Percentiles over the AUROCs of all classes and resamples together, for a mean over the classes."""
     if card.task == "binary":
         return
-    stored, seed = _stored(cell, card), _bootstrap_seed(cell)
+    stored, seed = _stored(cell, card), bootstrap_seed(cell.dataset)
     labels = stored.labels if stored.labels.ndim == 2 else np.eye(len(card.classes), dtype=int)[stored.labels]
     per_class = []
     for c in range(len(card.classes)):
-        two = np.stack([1 - stored.probabilities[:, c], stored.probabilities[:, c]], axis=1)
-        per_class.append(
-            bootstrap("binary", labels[:, c], two, stored.patients, "auroc", protocol.report.resamples, seed)
-        )
+        positive = stored.probabilities[:, c]
+        binary = np.stack([1 - positive, positive], axis=1)
+        resamples = protocol.report.resamples
+        per_class.append(bootstrap("binary", labels[:, c], binary, stored.patients, "auroc", resamples, seed))
     draws = np.array(per_class)
     defined = draws[:, ~np.isnan(draws).all(axis=0)]
     honest = _width(np.nanmean(defined, axis=0), protocol.report.level)
@@ -123,18 +123,20 @@ def _class_spread(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trappe
 
 
 def _drop_last(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
-    stored = _stored(cell, card)
-    kept = len(stored.ids) // protocol.finetune.batch_size * protocol.finetune.batch_size
-    metric = card.primary_metric
+    stored, metric = _stored(cell, card), card.primary_metric
+    in_full_batches = len(stored.ids) // protocol.finetune.batch_size * protocol.finetune.batch_size
+    if not in_full_batches:
+        return
+    labels, probabilities = stored.labels[:in_full_batches], stored.probabilities[:in_full_batches]
     honest = metric_value(metric, card.task, stored.labels, stored.probabilities)
-    if kept:
-        trapped = metric_value(metric, card.task, stored.labels[:kept], stored.probabilities[:kept])
-        if honest is not None and trapped is not None:
-            yield Trapped(_where(cell), f"test {metric}, {len(stored.ids) - kept} dropped", honest, trapped)
+    trapped = metric_value(metric, card.task, labels, probabilities)
+    if honest is not None and trapped is not None:
+        dropped = len(stored.ids) - in_full_batches
+        yield Trapped(_where(cell), f"test {metric}, {dropped} dropped", honest, trapped)
 
 
 def _biased_cka(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
-    """On unrelated rows, where an honest value is about 0."""
+    """On unrelated rows, of which an unbiased estimate is about 0."""
     for block, before, after in _features(cell):
         order = numpy_generator(cell.seed, "unpaired").permutation(len(after))
         values = cka(before, after[order]), cka(before, after[order], debiased=False)
@@ -150,12 +152,12 @@ def _unpaired_cka(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trappe
 
 
 def _rbf_narrow(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
-    """On unrelated rows: every image is alike to itself only, in both kernels, and their biased CKA is 1."""
+    """On unrelated rows: in both kernels every image is similar to itself only, so biased CKA is 1."""
     yield from _with_bandwidth(cell, protocol, TOO_NARROW, "unrelated images")
 
 
 def _rbf_wide(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
-    """On related rows: the kernel is a straight line over all distances, and repeats the linear one."""
+    """On related rows: the kernel is linear over all distances, so RBF CKA repeats linear CKA."""
     yield from _with_bandwidth(cell, protocol, TOO_WIDE, "the same images")
 
 
@@ -170,14 +172,15 @@ def _with_bandwidth(cell: Cell, protocol: Protocol, bandwidth: float, images: st
 
 
 TRAPS: dict[str, Trap] = {
-    "last-epoch": Trap("the last evaluation's weights instead of the best one's", _last_epoch),
+    "last-epoch": Trap("the weights of the last evaluation instead of those of the best one", _last_epoch),
     "narrow-interval": Trap(
-        "1.96 deviations over the root of the number of resamples, as if that made patients", _narrow_interval
+        "1.96 deviations over the root of the number of resamples, as if resamples were patients",
+        _narrow_interval,
     ),
-    "class-spread": Trap("the spread between classes inside the interval of their mean", _class_spread),
-    "drop-last": Trap("the last, smaller batch of the test images is dropped", _drop_last),
+    "class-spread": Trap("the spread between classes in the interval of their mean", _class_spread),
+    "drop-last": Trap("the last, smaller batch of test images dropped", _drop_last),
     "biased-cka": Trap("the usual estimate of CKA, which grows with the number of features", _biased_cka),
-    "unpaired-cka": Trap("rows of two runs that were shuffled apart", _unpaired_cka),
+    "unpaired-cka": Trap("CKA of rows that are not in the same order before and after", _unpaired_cka),
     "narrow-bandwidth": Trap(
         "an RBF kernel so narrow that biased CKA is 1 whatever it compares", _rbf_narrow
     ),
@@ -193,10 +196,6 @@ def _stored(cell: Cell, card: Card) -> Predictions:
     return read_predictions(cell_path(cell) / PREDICTIONS_FILE, card)
 
 
-def _bootstrap_seed(cell: Cell) -> int:
-    return derived_seed(0, "bootstrap", cell.dataset)
-
-
 def _draws(cell: Cell, card: Card, protocol: Protocol) -> np.ndarray:
     stored = _stored(cell, card)
     return bootstrap(
@@ -206,7 +205,7 @@ def _draws(cell: Cell, card: Card, protocol: Protocol) -> np.ndarray:
         stored.patients,
         card.primary_metric,
         protocol.report.resamples,
-        _bootstrap_seed(cell),
+        bootstrap_seed(cell.dataset),
     )
 
 
@@ -216,6 +215,7 @@ def _width(draws: np.ndarray, level: float) -> float | None:
 
 
 def _features(cell: Cell) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Features of the last block before and after fine-tuning, (N, D) each; with its number."""
+    """The number of the last block, and its features before and after fine-tuning, (N, D) each."""
     with np.load(cell_path(cell) / FEATURES_FILE, allow_pickle=False) as stored:
-        yield 4, stored["before_4"], stored["after_4"]
+        last = max(int(name.removeprefix("before_")) for name in stored.files if name.startswith("before_"))
+        yield last, stored[f"before_{last}"], stored[f"after_{last}"]

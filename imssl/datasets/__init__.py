@@ -1,1 +1,1 @@
-"""Medical image data sets: one adapter per source, one prepared form for all."""
+"""Medical image data sets: one adapter for each source, and one prepared form for all of them."""

@@ -1,4 +1,4 @@
-"""What a source must fulfil before it becomes a data set, and the errors that say what it lacks."""
+"""Requirements on a source before it becomes a data set, and the errors that say which are not met."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ LISTED = 20
 
 
 def check_samples(samples: Sequence[RawSample], source: Source, name: str) -> None:
-    """Refuse what no setting can make right: no samples, repeated ids, labels out of range, unknown splits.
+    """Refuse what no setting can correct: no samples, repeated ids, labels out of range, unknown splits.
 
     Args:
         samples: of the source.
@@ -19,7 +19,7 @@ def check_samples(samples: Sequence[RawSample], source: Source, name: str) -> No
         name: of the data set, for the error.
 
     Raises:
-        UserError: names the samples.
+        UserError: a requirement is not met; the message names the samples.
     """
     if not samples:
         if source.bad:
@@ -42,7 +42,11 @@ def check_samples(samples: Sequence[RawSample], source: Source, name: str) -> No
 
 
 def check_patients(samples: Sequence[RawSample], name: str) -> None:
-    """Refuse a patient with images in two splits. Raises UserError that names the patients."""
+    """Refuse patients with images in more than one split.
+
+    Raises:
+        UserError: there are such patients; the message names them.
+    """
     split_of: dict[str, set[str]] = {}
     for sample in samples:
         if sample.patient:
@@ -56,14 +60,18 @@ def check_patients(samples: Sequence[RawSample], name: str) -> None:
 
 
 def check_no_split_is_empty(samples: Sequence[RawSample], name: str) -> None:
-    """Refuse a training, validation or test set without images. Raises UserError."""
+    """Refuse a training, validation or test set without images.
+
+    Raises:
+        UserError: a split has no images.
+    """
     empty = sorted(set(SPLITS) - {sample.split for sample in samples})
     if empty:
         raise UserError(f"{name}: no usable images in the split {', '.join(empty)}.")
 
 
 def complaint(name: str, bad: Sequence[tuple[str, str]]) -> UserError:
-    """The error that lists images that cannot be used, the first 20 by name.
+    """The error for images that cannot be used, which names the first 20 of them.
 
     Args:
         name: of the data set.
@@ -73,7 +81,7 @@ def complaint(name: str, bad: Sequence[tuple[str, str]]) -> UserError:
     if len(bad) > LISTED:
         lines.append(f"  and {len(bad) - LISTED} more")
     lines.insert(0, f"{name}: {len(bad)} images or rows cannot be used:")
-    lines.append("Mend them, or set on_bad_image: skip to leave them out; the data card then lists them.")
+    lines.append("Repair them, or set on_bad_image: skip to leave them out; the data card then lists them.")
     return UserError("\n".join(lines))
 
 

@@ -45,11 +45,11 @@ def source(path: Path, grading: Grading) -> Source:
 
     Args:
         path: folder or zip with `LAYOUT`. If it does not exist, Kaggle's client is asked for it. Images in
-            a folder ``test`` are passed over, as `TABLE` does not grade them.
+            a folder ``test`` are ignored, as `TABLE` does not grade them.
         grading: ``binary`` for referable retinopathy, ``five`` for the grades themselves.
 
     Raises:
-        UserError: the layout is another, or the table is not what it should be.
+        UserError: the layout is not the expected one, or the table is malformed.
     """
     if not path.exists():
         kaggle.fetch(kaggle.EYEPACS, path)
@@ -78,7 +78,7 @@ def source(path: Path, grading: Grading) -> Source:
 
 
 def _with_images(files: Files) -> Files | None:
-    """The files themselves if there are images among them, or the archive of images that lies there."""
+    """The files themselves if there are images among them, otherwise those in `ARCHIVE`, if there is one."""
     if any(_is_image(name) for name in files.names):
         return files
     archive = files.path / ARCHIVE

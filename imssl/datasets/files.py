@@ -1,4 +1,4 @@
-"""A folder or a zip archive, seen the same way: names, and bytes by name. Nothing is ever unpacked."""
+"""Folders and zip archives behind one interface: names, and bytes by name. Nothing is ever unpacked."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ import pandas as pd
 from imssl.datasets.source import BadImage
 from imssl.errors import UserError
 
-# No image or table of any source is that long; an archive may claim anything.
+# No image or table of any source is so large, but the entry of an archive may claim any size.
 MOST_BYTES = 2**29
 SHOWN = 8
 
@@ -26,7 +26,7 @@ class Files(Protocol):
     Attributes:
         path: of the folder or archive.
         names: relative POSIX paths, sorted.
-        refused: names that lead out of the root, with the reason.
+        refused: (name, reason) of files that are not read, for example because they lead out of the root.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class Files(Protocol):
 
 
 class Folder:
-    """Files below a folder. Links to folders are not followed, links to files not out of the folder."""
+    """Files below a folder; links to folders, and links to files outside the folder, are not followed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,7 +126,7 @@ class Zip:
 
 
 def open_files(path: Path) -> Files:
-    """Open a folder or a zip; a folder that holds one zip and nothing else stands for the zip.
+    """Open a folder or a zip; a folder that holds nothing but one zip is opened as that zip.
 
     Raises:
         UserError: the path is neither.
@@ -148,16 +148,20 @@ def checksum(file: Path) -> str:
 
 
 def find(files: Files, *candidates: str) -> str | None:
-    """The file with the first of these base names that occurs, nearest to the root."""
+    """The file with the first of these base names that occurs; of several, the one nearest the root."""
     for candidate in candidates:
-        found = [name for name in files.names if name == candidate or name.endswith("/" + candidate)]
-        if found:
-            return min(found, key=lambda name: (name.count("/"), name))
+        matches = [name for name in files.names if name == candidate or name.endswith("/" + candidate)]
+        if matches:
+            return min(matches, key=lambda name: (name.count("/"), name))
     return None
 
 
 def read_required(files: Files, name: str) -> bytes:
-    """Content of a file without which nothing works. Raises UserError if it cannot be read."""
+    """Content of a file that the source cannot do without.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return files.read(name)
     except BadImage as bad:
@@ -165,11 +169,11 @@ def read_required(files: Files, name: str) -> bytes:
 
 
 def one_each(names: Sequence[str], bad: list[tuple[str, str]]) -> dict[str, str]:
-    """Files by their base name without suffix, which is the sample's id.
+    """Files by sample id, which is the base name without its suffix.
 
     Args:
-        names: sorted.
-        bad: takes the second and later files of the same id.
+        names: of the files, sorted.
+        bad: list to which the second and later files of an id are added.
     """
     by_id: dict[str, str] = {}
     for name in names:
@@ -180,11 +184,11 @@ def one_each(names: Sequence[str], bad: list[tuple[str, str]]) -> dict[str, str]
 
 
 def read_table(content: bytes, title: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV as text: (N) rows, all columns str, empty cells as empty strings.
+    """A CSV file as a table of (N) rows, in which all columns are str and empty cells are empty strings.
 
     Args:
         content: of the file.
-        title: of the file, for the error.
+        title: name of the file, for the error.
         columns: that it must have.
 
     Raises:
@@ -206,7 +210,7 @@ def layout_error(files: Files, expected: str) -> UserError:
     """The error for a folder or archive that is not laid out as its owners publish it."""
     shown = "\n".join(f"  {name}" for name in files.names[:SHOWN]) or "  nothing"
     more = f"\n  and {len(files.names) - SHOWN} more" if len(files.names) > SHOWN else ""
-    links = f"\n{len(files.refused)} links or unsafe names were passed over." if files.refused else ""
+    links = f"\n{len(files.refused)} links or unsafe names were ignored." if files.refused else ""
     return UserError(
         f"{files.path} is not laid out as expected.\nExpected: {expected}\nFound:\n{shown}{more}{links}"
     )

@@ -24,31 +24,30 @@ def source(path: Path, split_file: Path | None) -> Source:
 
     Args:
         path: folder or zip with `LAYOUT`. Kaggle's archive holds everything a second time, one folder
-            further down; that copy is passed over. If the path does not exist, Kaggle's client is asked
-            for it.
+            further down; that copy is ignored. If the path does not exist, Kaggle's client is asked for it.
         split_file: CSV with the columns ``patient_id`` and ``split`` (train, val, test); None if the split
             is to be drawn.
 
     Raises:
-        UserError: the layout is another, or the split file is not what it should be.
+        UserError: the layout is not the expected one, or the split file is malformed.
     """
     split_of, inputs = _read_split(split_file) if split_file else ({}, {})
     if not path.exists():
         kaggle.fetch(kaggle.IDC, path)
     files = open_files(path)
-    found = _without_copies(files)
-    if not found:
+    patients_and_labels = _without_copies(files)
+    if not patients_and_labels:
         raise layout_error(files, LAYOUT)
     bad = [(name, reason) for name, reason in files.refused if IMAGE.fullmatch(name)]
-    images = one_each(sorted(found), bad)
+    images = one_each(sorted(patients_and_labels), bad)
     samples = []
     for id, name in images.items():
-        patient, label = found[name]
+        patient, label = patients_and_labels[name]
         if split_of and patient not in split_of:
             bad.append((name, f"patient {patient} is not in {split_file}"))
         else:
             samples.append(RawSample(id, patient, split_of.get(patient, ""), (label,)))
-    absent = sorted(set(split_of) - {patient for patient, _ in found.values()})
+    absent = sorted(set(split_of) - {patient for patient, _ in patients_and_labels.values()})
     bad += [(f"patient {patient}", f"is in {split_file}, but has no images") for patient in absent]
     return Source(
         origin="IDC breast histopathology",
@@ -69,7 +68,7 @@ def source(path: Path, split_file: Path | None) -> Source:
 
 
 def _without_copies(files: Files) -> dict[str, tuple[str, int]]:
-    """Patient and class of each image by its name; of equal ones, the image nearest to the root."""
+    """Patient and class of each image by its name; of several copies, only the one nearest the root."""
     nearest: dict[tuple[str, str, str], str] = {}
     for name in sorted(files.names, key=lambda name: (name.count("/"), name)):
         match = IMAGE.fullmatch(name)

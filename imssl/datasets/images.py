@@ -1,4 +1,4 @@
-"""Pixels: from an image file to 8 bits, and from 8 bits to a square."""
+"""Pixels: image files decoded to 8 bits, and brought to squares of one size."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
 def reader(files: Files, names: Mapping[str, str]) -> Callable[[RawSample], np.ndarray]:
-    """The function that reads a sample's pixels.
+    """A function that reads the pixels of a sample.
 
     Args:
         files: folder or archive.
@@ -33,8 +33,8 @@ def reader(files: Files, names: Mapping[str, str]) -> Callable[[RawSample], np.n
 def decode(content: bytes, name: str) -> np.ndarray:
     """Pixels of an image file.
 
-    Transparent pixels are laid over black. 16-bit greys are taken over their full range (65535 becomes 255),
-    not stretched to what an image happens to hold. Of an animation the first frame counts.
+    Transparent images are put on black. 16-bit greys are scaled by their full range (65535 becomes 255), not
+    by the range that an image happens to have. Of an animation, the first frame is taken.
 
     Args:
         content: of a PNG, JPEG, TIFF or any other format that Pillow reads.
@@ -50,7 +50,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
         raise BadImage(name, "the file is empty")
     try:
         with Image.open(io.BytesIO(content)) as image:
-            image.verify()  # checksums, which loading passes over; the image must be opened again after it
+            image.verify()  # compares checksums, which load() ignores; then the image must be opened again
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise BadImage(name, f"{image.width} x {image.height} pixels are too many for an image")
@@ -68,7 +68,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
 
 
 def _first_line(error: Exception) -> str:
-    # Pillow's own words hold the address of a buffer, which differs from run to run.
+    # Pillow's message can contain the address of a buffer, which differs from run to run.
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return "unknown format" if "cannot identify image file" in text else text
 

@@ -1,4 +1,4 @@
-"""Data sets on Kaggle: fetched with Kaggle's own client if there is one, explained to the user if not."""
+"""Data sets on Kaggle: downloaded with Kaggle's client; without it, a message says what to download."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ SITE = "https://www.kaggle.com"
 
 @dataclass(frozen=True)
 class KagglePage:
-    """Where a data set lies on Kaggle.
+    """The page of a data set on Kaggle.
 
     Attributes:
         kind: of page.
@@ -28,7 +28,7 @@ class KagglePage:
 
     @property
     def url(self) -> str:
-        """Address of the page on which to download."""
+        """Address of the page from which to download."""
         return f"{SITE}/{self.kind}/{self.slug}" + ("/data" if self.kind == "competitions" else "")
 
 
@@ -40,21 +40,21 @@ EYEPACS = KagglePage("competitions", "diabetic-retinopathy-detection", "Diabetic
 def fetch(page: KagglePage, path: Path) -> None:
     """Download a page's archive to a path that does not exist yet.
 
-    Kaggle's client finds its own credentials; nothing here reads them. The download gets its final name when
-    it is complete: the archive itself if the path ends with ``.zip``, otherwise a folder that holds it.
+    Kaggle's client finds its credentials itself; nothing here reads them. The download gets its final name
+    when it is complete: the archive itself if the path ends with ``.zip``, otherwise a folder that holds it.
 
     Args:
         page: what to download.
         path: where it belongs.
 
     Raises:
-        UserError: there is no client, or it failed; it says what to download by hand and where to put it.
+        UserError: there is no client, or it failed; the message says what to download and where to put it.
     """
     client = shutil.which("kaggle")
     if client is None:
         raise UserError(
-            f"{path} does not exist, and Kaggle's client (pip install kaggle) is not there to fetch it.\n"
-            + _by_hand(page, path)
+            f"{path} does not exist, and Kaggle's client, which could download it, is not installed "
+            "(pip install kaggle).\n" + _by_hand(page, path)
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     option = "-d" if page.kind == "datasets" else "-c"
@@ -65,10 +65,11 @@ def fetch(page: KagglePage, path: Path) -> None:
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         archives = sorted(arrived.glob("*.zip"))
         if ended.returncode != 0 or len(archives) != 1:
-            said = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
+            answer = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
             raise UserError(
-                f"{path} does not exist, and Kaggle's client could not fetch {page.slug}. It said: {said}\n"
-                "Its credentials may be missing, or the terms of the page not accepted yet.\n"
+                f"{path} does not exist, and Kaggle's client could not download {page.slug}. "
+                f"It said: {answer}\n"
+                "Its credentials may be missing, or the terms of the page may not have been accepted yet.\n"
                 + _by_hand(page, path)
             )
         (archives[0] if path.suffix == ".zip" else arrived).replace(path)

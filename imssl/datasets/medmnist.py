@@ -28,7 +28,7 @@ def source(flag: str, resolution: Resolution, folder: Path) -> Source:
     Args:
         flag: MedMNIST's name of the set, for example ``retinamnist``.
         resolution: side of the published images.
-        folder: where the npz lies, or is downloaded to.
+        folder: that holds the npz file; if it does not, the file is downloaded to it.
 
     Raises:
         UserError: there is no such two-dimensional set, its file is not the published one, or it can be
@@ -61,8 +61,8 @@ def source(flag: str, resolution: Resolution, folder: Path) -> Source:
 class _Images:
     """Labels and pixels of an npz file.
 
-    The images are unpacked to a temporary folder and mapped from there, as the larger sets do not fit into
-    memory; the folder goes when the object does.
+    The images are unpacked to a temporary folder and memory-mapped from there, as the larger sets do not fit
+    into memory; the folder is deleted together with the object.
     """
 
     def __init__(self, file: Path) -> None:
@@ -104,7 +104,7 @@ def _samples(split: str, labels: np.ndarray) -> list[RawSample]:
 
 
 def _info(flag: str) -> dict[str, Any]:
-    # Imported late: the package brings torch and torchvision along.
+    # Imported late, because the package imports torch and torchvision.
     from medmnist import INFO
 
     flat = {name: info for name, info in INFO.items() if not name.endswith("3d")}
@@ -115,10 +115,10 @@ def _info(flag: str) -> dict[str, Any]:
 
 def _check_md5(file: Path, expected: str, url: str) -> None:
     with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "md5").hexdigest()
-    if found != expected:
+        actual = hashlib.file_digest(stream, "md5").hexdigest()
+    if actual != expected:
         raise UserError(
-            f"{file} is not the file that MedMNIST published: its MD5 is {found}, expected {expected}.\n"
+            f"{file} is not the file that MedMNIST published: its MD5 is {actual}, expected {expected}.\n"
             f"Delete it and download it again from {url}"
         )
 

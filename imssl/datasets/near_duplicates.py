@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 GRID = 8  # 8 x 8 comparisons to the right and as many downwards: 128 bits
 BANDS = 8  # of 16 bits; two hashes that differ in fewer bits than there are bands share a band
 MAX_DISTANCE = BANDS - 1
-# Never asked for more: a copy at JPEG quality 90 of a radiograph or fundus image has this.
+# No more is ever required: a copy at JPEG quality 90 of a radiograph or fundus image has this correlation.
 ENOUGH_CORRELATION = 0.995
-# Deviations above the mean of pairs drawn at random, on Fisher's z scale: one pair in 10^9 if it were normal.
+# Standard deviations above the mean of random pairs, on Fisher's z scale; of normal values, one in 10^9.
 DEVIATIONS = 6.0
 RANDOM_PAIRS = 4000
-# Images and pairs held at a time.
+# Images and pairs in memory at a time.
 CHUNK = 1024
 
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
@@ -70,9 +70,9 @@ def near_duplicates(
         rows.append(pairs[near])
         distances.append(distance[near])
         correlations.append(correlation[near])
-    found = np.concatenate([np.empty((0, 2), dtype=np.int64), *rows])
-    # A pair that shares two bands is found in both.
-    pairs, first = np.unique(found, axis=0, return_index=True)
+    all_pairs = np.concatenate([np.empty((0, 2), dtype=np.int64), *rows])
+    # A pair that shares two bands is found in both of them.
+    pairs, first = np.unique(all_pairs, axis=0, return_index=True)
     return NearDuplicates(
         pairs=pairs,
         distances=np.concatenate([np.empty(0, dtype=np.int64), *distances])[first],
@@ -83,7 +83,7 @@ def near_duplicates(
 def unusual_correlation(images: NDArray[np.uint8]) -> float:
     """The correlation from which a pair of these images is unlike any pair drawn at random, at most 0.995.
 
-    Fundus images are alike to 0.9, stained tissue hardly to 0.3, so no one number serves both.
+    Fundus images correlate up to 0.9, images of stained tissue hardly 0.3, so no single number fits both.
 
     Args:
         images: (N, H, W, C) uint8.
@@ -92,7 +92,7 @@ def unusual_correlation(images: NDArray[np.uint8]) -> float:
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     if len(pairs) < 2:
         return ENOUGH_CORRELATION
-    bound = 1 - 1e-9  # copies that the draw happens to hit
+    bound = 1 - 1e-9  # for copies that happen to be drawn, whose z would be infinite
     fisher_z = np.arctanh(np.clip(_correlations(images, pairs), -bound, bound))
     return min(ENOUGH_CORRELATION, float(np.tanh(fisher_z.mean() + DEVIATIONS * fisher_z.std())))
 
@@ -134,8 +134,8 @@ def similar_hashes(
     for band in bands.T:
         order = np.argsort(band, kind="stable")
         in_order = band[order]
-        # last[i]: how many of the following entries share the band with entry i.
         ends = np.searchsorted(in_order, in_order, side="right")
+        # following[i]: how many of the entries after entry i share its band.
         following = ends - np.arange(len(order)) - 1
         starts = np.arange(len(order))
         offset = 0
@@ -151,21 +151,21 @@ def similar_hashes(
 
 
 def groups_of(pairs: NDArray[np.int64]) -> list[list[int]]:
-    """Rows that are connected by pairs, each group ascending, the groups by their first row."""
-    leader: dict[int, int] = {}
+    """Groups of rows that are connected by pairs: each group ascending, the groups by their first row."""
+    parent: dict[int, int] = {}  # a union-find forest, in which the smallest row of a group is its root
 
-    def find(row: int) -> int:
-        while leader.setdefault(row, row) != row:
-            leader[row] = leader[leader[row]]
-            row = leader[row]
+    def root(row: int) -> int:
+        while parent.setdefault(row, row) != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
         return row
 
     for a, b in pairs.tolist():
-        one, other = sorted((find(a), find(b)))
-        leader[other] = one
+        smaller, larger = sorted((root(a), root(b)))
+        parent[larger] = smaller
     groups: dict[int, list[int]] = {}
-    for row in sorted(leader):
-        groups.setdefault(find(row), []).append(row)
+    for row in sorted(parent):
+        groups.setdefault(root(row), []).append(row)
     return list(groups.values())
 
 
@@ -189,7 +189,7 @@ def _cells(grey: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.flo
 
 
 def _borders(length: int, parts: int) -> NDArray[np.int64]:
-    """(parts, 2) first and one past the last pixel of each part, none of them empty."""
+    """(parts, 2): the first pixel of each part and the one after its last; no part is empty."""
     first = np.arange(parts) * length // parts
     last = np.maximum(-(-(np.arange(parts) + 1) * length // parts), first + 1)
     return np.stack([first, last], axis=1)

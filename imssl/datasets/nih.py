@@ -39,7 +39,7 @@ NO_FINDING = "No Finding"
 TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 LAYOUT = "images*/**/*.png and Data_Entry_2017.csv, with the split lists (*_list.txt) beside it"
-# By preference: three lists, or the two that the owners publish.
+# In order of preference: three lists, or the two that the owners publish.
 SPLIT_LISTS = (
     {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"},
     {"train": "train_val_list.txt", "test": "test_list.txt"},
@@ -54,7 +54,7 @@ def source(path: Path) -> Source:
             exist, Kaggle's client is asked for it.
 
     Raises:
-        UserError: the layout is another, a table is not what it should be, or an image is in two lists.
+        UserError: the layout is not the expected one, a table is malformed, or an image is in two lists.
     """
     if not path.exists():
         kaggle.fetch(kaggle.NIH, path)
@@ -120,21 +120,21 @@ def _samples(
 
 
 def _official_split(files: Files, inputs: dict[str, str]) -> tuple[dict[str, str], str]:
-    """Split by sample id and where it comes from; both empty if there are no lists.
+    """The split of each sample by id, and where the splits come from; both empty if there are no lists.
 
     Args:
         files: of the data set.
-        inputs: takes the checksums of the lists.
+        inputs: dictionary to which the checksums of the lists are added.
     """
     for lists in SPLIT_LISTS:
-        found = {split: found for split, name in lists.items() if (found := find(files, name))}
-        if len(found) == len(lists):
-            return _read_lists(files, found, inputs), f"The lists {', '.join(lists.values())}."
+        paths = {split: path for split, name in lists.items() if (path := find(files, name))}
+        if len(paths) == len(lists):
+            return _read_lists(files, paths, inputs), f"The lists {', '.join(lists.values())}."
     names = sorted({name for lists in SPLIT_LISTS for name in lists.values()})
     present = [name for name in names if find(files, name)]
     if present:
         raise UserError(
-            f"{files.path} has {', '.join(present)} only. Put either train_list.txt, val_list.txt and "
+            f"{files.path} has only {', '.join(present)}. Put either train_list.txt, val_list.txt and "
             "test_list.txt there, or train_val_list.txt and test_list.txt, or no list at all."
         )
     return {}, ""
@@ -146,7 +146,7 @@ def _read_lists(files: Files, names: dict[str, str], inputs: dict[str, str]) -> 
         content = read_required(files, name)
         inputs[PurePosixPath(name).name] = hashlib.sha256(content).hexdigest()
         for line in content.decode(errors="replace").split():
-            other = split_of.setdefault(PurePosixPath(line).stem, split)
-            if other != split:
-                raise UserError(f"{files.path}: {line} is in the split lists of {other} and of {split}.")
+            first = split_of.setdefault(PurePosixPath(line).stem, split)
+            if first != split:
+                raise UserError(f"{files.path}: {line} is in the split lists of both {first} and {split}.")
     return split_of

@@ -1,8 +1,8 @@
-"""Phantom data sets: procedural images that resemble medical ones and are nobody's.
+"""Phantom data sets: procedural images that resemble medical ones but show no real patient.
 
-They stand in where no data can be shipped. What carries the label (shapes, textures, lesions) is mixed with
-what must not matter (exposure, stain, position, noise), and each patient's images share anatomy and disease.
-Results on them say whether the suite works, never anything about medicine.
+They take the place of data that cannot be shipped. What carries the label (shapes, textures, lesions) is
+mixed with what must not matter (exposure, stain, position, noise), and a patient's images share anatomy and
+disease. Results on them show whether the suite works, and say nothing about medicine.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ RESEMBLES: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class _Phantom:
-    """What one kind of phantom is made by.
+    """How one kind of phantom is made.
 
     Attributes:
         task: kind of labels.
@@ -235,7 +235,7 @@ def _draw_fundus(
 
 
 def _exposed(shot: np.random.Generator, image: np.ndarray, noise: float) -> np.ndarray:
-    """The nuisance that every image has: gain, gamma, colour cast and sensor noise."""
+    """The image with the nuisances that every image has: gain, gamma, colour cast and sensor noise."""
     cast = np.exp(shot.normal(0, 0.05, image.shape[-1])) if image.shape[-1] == 3 else 1.0
     exposed = np.clip(image * cast, 0, None) ** np.exp(shot.normal(0, 0.25)) * np.exp(shot.normal(0, 0.12))
     return exposed + shot.normal(0, noise * shot.uniform(0.5, 1.5), image.shape) + shot.normal(0, 0.03)

@@ -41,11 +41,11 @@ def prepare(
 ) -> Card:
     """Bring a source into the prepared form.
 
-    The files depend on the source and the settings only: samples are sorted by id, and neither the number
-    of threads nor the time shows in a byte. Memory is bounded whatever the number of images.
+    The files depend only on the source and the settings: samples are sorted by id, and neither the number of
+    threads nor the time changes a byte. Memory is bounded, whatever the number of images.
 
     Args:
-        source: what an adapter has listed.
+        source: as an adapter lists it.
         name: id of the data set in the protocol.
         size: side of the square images, in pixels.
         channels: 1 for grey, 3 for colour.
@@ -53,7 +53,7 @@ def prepare(
         on_bad_image: whether unusable images stop the preparation or are left out. Unusable are corrupt or
             missing files, duplicate ids, and images whose pixels equal those of an earlier sample.
         folder: of the prepared data set; it is made if missing.
-        on_progress: called with the numbers of images read and to be read.
+        on_progress: called with the number of images read so far and the number of all images.
         threads: that read images; by default one per core, at most 8.
 
     Returns:
@@ -80,10 +80,10 @@ def prepare(
                     on_progress(done, len(samples))
         if reading.bad and on_bad_image == "error":
             raise complaint(name, reading.bad)
-        kept = _with_splits(reading.kept, source, split_seed)
-        check_patients(kept, name)
-        check_no_split_is_empty(kept, name)
-        return publish(folder, _table(kept, source), _card(source, name, kept, split_seed, reading))
+        usable = _with_splits(reading.usable, source, split_seed)
+        check_patients(usable, name)
+        check_no_split_is_empty(usable, name)
+        return publish(folder, _table(usable, source), _card(source, name, usable, split_seed, reading))
     except BaseException:
         discard_images(folder)
         raise
@@ -91,7 +91,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Image:
-    """One image as it is written, and what is needed of it afterwards.
+    """One image as it is written, and what is needed later when it is no longer in memory.
 
     Attributes:
         image: (H, W, C) uint8.
@@ -111,24 +111,24 @@ class _Reading:
     Attributes:
         image_shape: of every image.
         bad: (name, reason) of what cannot be used.
-        kept: the others.
+        usable: samples that can be used.
         pixels: their ids by the SHA-256 of their pixels.
-        sums: (2, C) int64 of each, in the order of ``kept``.
+        sums: (2, C) int64 of each, in the order of ``usable``.
     """
 
     image_shape: tuple[int, int, int]
     bad: list[tuple[str, str]]
-    kept: list[RawSample] = field(default_factory=list)
+    usable: list[RawSample] = field(default_factory=list)
     pixels: dict[str, str] = field(default_factory=dict)
     sums: list[np.ndarray] = field(default_factory=list)
 
     def is_new(self, sample: RawSample, image: _Image) -> bool:
-        """Note an image as kept, or as bad if its pixels are those of an earlier one."""
+        """Note an image as usable, or as bad if its pixels are those of an earlier one."""
         first = self.pixels.setdefault(image.pixels, sample.id)
         if first != sample.id:
             self.bad.append((sample.id, f"has the same pixels as {first}"))
             return False
-        self.kept.append(sample)
+        self.usable.append(sample)
         self.sums.append(image.sums)
         return True
 
@@ -166,7 +166,7 @@ def _read(source: Source, sample: RawSample, size: int, channels: Literal[1, 3])
 
 
 def _with_splits(samples: list[RawSample], source: Source, seed: int) -> list[RawSample]:
-    """Samples with a split each: the official one as far as there is one, otherwise drawn by patient."""
+    """Samples with a split each: the official one where there is one, otherwise one drawn by patient."""
     official = {sample.split for sample in source.samples}
     if not samples or "val" in official:
         return samples
@@ -190,7 +190,7 @@ def _split_origin(source: Source, seed: int) -> str:
 
 
 def _patients(samples: Sequence[RawSample]) -> list[str]:
-    # The prefix keeps the id of an image without a patient apart from the ids of patients.
+    # The prefix keeps the ids of images without a patient distinct from the ids of patients.
     return [sample.patient or f"image {sample.id}" for sample in samples]
 
 
@@ -210,7 +210,7 @@ def _card(source: Source, name: str, samples: list[RawSample], split_seed: int, 
     training = np.array([sample.split == "train" for sample in samples])
     image_shape = reading.image_shape
     mean, std = _moments(np.stack(reading.sums)[training], image_shape[0] * image_shape[1])
-    # One checksum for all pixels as read, so that the card proves which images went in.
+    # One checksum over the pixels of all images as read, so that the card proves which images were used.
     lines = sorted(f"{id} {pixels}\n" for pixels, id in reading.pixels.items())
     pixels = hashlib.sha256("".join(lines).encode()).hexdigest()
     return Card(

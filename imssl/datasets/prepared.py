@@ -68,14 +68,14 @@ class Card(BaseModel):
         licence: terms of use.
         citation: of the paper to cite.
         image_shape: height, width, channels.
-        has_patients: whether the source tells patients apart.
-        patients_note: what follows for the statistics where it does not; empty otherwise.
+        has_patients: whether the source has patient ids.
+        patients_note: what the lack of patient ids means for the statistics; empty if there are ids.
         split_origin: a sentence on where the split comes from.
         counts: by split.
         skipped: what was left out, and why.
         channel_mean: of the training images scaled to [0, 1], one value per channel.
         channel_std: standard deviation likewise, over all pixels; at least 1/255.
-        inputs: SHA-256 of what went in, by name.
+        inputs: SHA-256 of the tables, lists and archives that were read, and of all pixels, by name.
         checksums: SHA-256 of images.npy and samples.csv.
     """
 
@@ -133,7 +133,7 @@ class Prepared:
         return values.astype(np.uint8) if self.card.task == "multilabel" else values[:, 0].astype(np.int64)
 
     def patients(self) -> np.ndarray:
-        """(N,) str: the unit of resampling; a sample without a patient id is its own unit."""
+        """(N,) str, the units of resampling; a sample without a patient id is a unit of its own."""
         patients = self.samples["patient"]
         return patients.where(patients != "", self.samples["id"]).to_numpy(dtype=str)
 
@@ -164,8 +164,8 @@ def read_prepared(folder: Path) -> Prepared:
     images = _map_images(folder / IMAGES_FILE, card)
     expected = (len(samples), *card.image_shape)
     if images.shape != expected or images.dtype != np.uint8:
-        found = f"{images.shape} {images.dtype}"
-        raise _malformed(folder / IMAGES_FILE, f"it holds {found}, the card says {expected} uint8")
+        actual = f"{images.shape} {images.dtype}"
+        raise _malformed(folder / IMAGES_FILE, f"it holds {actual}, the card says {expected} uint8")
     return Prepared(images, samples, card)
 
 
@@ -182,10 +182,10 @@ def _read_samples(file: Path, card: Card) -> pd.DataFrame:
 
 def _map_images(file: Path, card: Card) -> np.ndarray:
     try:
-        found = _checksum(file)
+        checksum = _checksum(file)
     except OSError as error:
         raise _malformed(file, error.strerror or str(error)) from None
-    if found != card.checksums.get(IMAGES_FILE):
+    if checksum != card.checksums.get(IMAGES_FILE):
         raise _malformed(file, "its checksum is not the one in the card")
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
@@ -204,10 +204,10 @@ def _malformed(file: Path, what: str) -> UserError:
 
 @contextmanager
 def writing_images(folder: Path, shape: tuple[int, int, int]) -> Iterator[Callable[[np.ndarray], None]]:
-    """Append images one after another, without holding more than one.
+    """Append images one after another, with no more than one in memory.
 
-    The number of images is known at the end only, as unusable ones may be left out. The file keeps its
-    working name until `publish`; if the block fails, it is removed.
+    The number of images is known only at the end, as unusable ones may be left out. The file keeps its
+    temporary name until `publish`; if the block fails, it is removed.
 
     Args:
         folder: of the data set; it is made if missing.
@@ -233,7 +233,7 @@ def writing_images(folder: Path, shape: tuple[int, int, int]) -> Iterator[Callab
             yield append
             stream.seek(0)
             if _write_header(stream, (count, *shape)) != reserved:
-                raise RuntimeError("NumPy's header has outgrown the room reserved for it")
+                raise RuntimeError("NumPy's header has outgrown the space reserved for it")
     except BaseException:
         file.unlink(missing_ok=True)
         raise
@@ -253,7 +253,7 @@ def discard_images(folder: Path) -> None:
 def publish(folder: Path, samples: pd.DataFrame, card: Card) -> Card:
     """Give the written images their final name, and add the samples and the card.
 
-    Until the new card is there, the folder has none, so that a data set half replaced is never read.
+    Until the new card is there, the folder has no card, so that a half-replaced data set is never read.
 
     Args:
         folder: in which `writing_images` has finished.

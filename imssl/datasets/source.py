@@ -1,4 +1,4 @@
-"""What an adapter hands over: the samples of a data set as its owners publish them."""
+"""What an adapter returns: the samples of a data set as its owners publish them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,15 +61,15 @@ class Source:
         task: kind of the labels.
         classes: names, in the order of the labels.
         description: a sentence or two.
-        citation: of the paper that asks to be cited.
+        citation: of the paper that the owners ask to cite.
         licence: terms of use.
         url: where the data set is published.
         samples: in any order.
         read: pixels of a sample, (H, W) or (H, W, 3) uint8; called from several threads. Raises BadImage.
         split_origin: a sentence on where the official split comes from; empty where there is none.
         synthetic: whether the images are procedural.
-        bad: (name, reason) of what was found to be unusable while listing.
-        inputs: SHA-256 of tables, lists and archives that went in, by name.
+        bad: (name, reason) of what the adapter has found to be unusable.
+        inputs: SHA-256 of the tables, lists and archives that were read, by name.
     """
 
     origin: str

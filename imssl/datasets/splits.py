@@ -17,9 +17,9 @@ def assign_splits(
 ) -> np.ndarray:
     """Draw training, validation and test patients.
 
-    The patient is the unit: fractions are of patients. Patients are stratified by their rarest label
-    (multilabel, multiclass) or their most severe class (binary, ordinal). The result depends on the ids,
-    labels and seed only, not on the order of the samples.
+    The fractions are of patients, not of images. Patients are stratified by their rarest label (multilabel,
+    multiclass) or their most severe class (binary, ordinal). The result depends only on ids, labels and seed,
+    not on the order of the samples.
 
     Args:
         patients: (N,) patient of each sample.
@@ -40,14 +40,14 @@ def assign_splits(
 def draw_validation(
     patients: Sequence[str] | np.ndarray, labels: np.ndarray, task: Task, seed: int, fraction: float = 0.125
 ) -> np.ndarray:
-    """Draw validation patients from an official training set, in the manner of `assign_splits`.
+    """Draw validation patients from an official training set, in the same way as `assign_splits`.
 
     Args:
         patients: (N,) patient of each official training sample.
         labels: (N, C) of 0 and 1 for multilabel, (N,) class indices otherwise.
         task: kind of the labels.
         seed: of the draw.
-        fraction: of the patients that become validation; 1/8 of 80% is the usual 10% of all.
+        fraction: of the patients that are drawn; 1/8 of 80% is the usual 10% of all.
 
     Returns:
         (N,) of ``train`` and ``val``.
@@ -66,7 +66,7 @@ def _draw(
     fractions: Sequence[float],
 ) -> np.ndarray:
     """Split index of each sample, (N,) int64."""
-    # As Python strings: numpy's own lose the zero characters at their end, and with them the difference.
+    # As Python strings: NumPy's drop zero characters at the end, so that different ids could become equal.
     names, patient_of = np.unique(np.array([str(name) for name in patients], object), return_inverse=True)
     sizes = _sizes(len(names), fractions)
     strata = _strata(patient_of, labels, task, len(names))
@@ -83,7 +83,7 @@ def _sizes(total: int, fractions: Sequence[float]) -> list[int]:
         raise ValueError(f"split fractions {tuple(fractions)} must be positive and sum to 1")
     if total < len(fractions):
         raise UserError(
-            f"{len(fractions)} splits need as many patients at least, and there are {total}. "
+            f"{len(fractions)} splits need at least as many patients, but there are only {total}. "
             "Add images of other patients."
         )
     sizes = [max(1, int(total * fraction)) for fraction in fractions]
@@ -96,16 +96,16 @@ def _sizes(total: int, fractions: Sequence[float]) -> list[int]:
 
 
 def _interleaved(sizes: list[int]) -> np.ndarray:
-    """A sequence with exactly these numbers of 0, 1, 2, each spread evenly over its whole length.
+    """A sequence with exactly these numbers of 0, 1 and 2, each spread evenly over the whole length.
 
-    Dealt out to patients ordered by stratum, it gives every stratum its share of every split.
+    Assigned to patients in the order of their strata, it gives every stratum its share of every split.
     """
     positions = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
     return np.repeat(np.arange(len(sizes)), sizes)[np.argsort(positions, kind="stable")]
 
 
 def _strata(patient_of: np.ndarray, labels: np.ndarray, task: Task, count: int) -> np.ndarray:
-    """Stratum of each patient, (P,) int64: the rarest label it has, or its most severe class."""
+    """Stratum of each patient, (P,) int64: the patient's rarest label, or most severe class."""
     if task in ("binary", "ordinal"):
         severest = np.full(count, -1, dtype=np.int64)
         np.maximum.at(severest, patient_of, labels)

@@ -1,1 +1,1 @@
-"""One file per method, named as users name it."""
+"""The self-supervised methods: one file each, named after the method's id in params.yaml."""

@@ -1,4 +1,4 @@
-"""BYOL: predict a slowly moving copy of oneself, without negatives (Grill et al. 2020)."""
+"""BYOL: the network predicts a slowly moving copy of itself, without negatives (Grill et al. 2020)."""
 
 import torch
 from pydantic import Field
@@ -26,7 +26,7 @@ class ByolSettings(MethodSettings):
 
 
 class Byol(Method):
-    """From one view, the online network predicts what the target network makes of the other view."""
+    """From one view, the online network predicts the target network's projection of the other view."""
 
     settings_class = ByolSettings
     settings: ByolSettings

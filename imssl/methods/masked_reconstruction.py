@@ -1,4 +1,4 @@
-"""Masked reconstruction: fill in what was cut out of an image (after SimMIM, Xie et al. 2022)."""
+"""Masked reconstruction: predict the pixels that are masked in an image (after SimMIM, Xie et al. 2022)."""
 
 import math
 
@@ -23,7 +23,7 @@ class MaskedReconstructionSettings(MethodSettings):
         patch: side of a masked square, in pixels.
         ratio: share of the squares that is masked; 0.6 in the paper.
         hidden: channels of the decoder.
-        learning_rate: of AdamW, at its highest; the schedule is the protocol's.
+        learning_rate: of AdamW, at the peak of the protocol's schedule.
         weight_decay: of AdamW, on kernels only.
     """
 
@@ -35,13 +35,13 @@ class MaskedReconstructionSettings(MethodSettings):
 
 
 class MaskedReconstruction(Method):
-    """A small decoder on the last block's map gives back the pixels of the masked squares.
+    """A small decoder on the last block's map predicts the pixels of the masked squares.
 
-    SimMIM replaces masked patches by a learnt token behind the patch embedding of a transformer, and decodes
-    with one linear layer. A ResNet has no such place: masked pixels are set to the mean colour, which is 0 in
-    normalised images (as in A2MIM, Li et al. 2023), and a few convolutions decode. Batch norm's running
-    statistics, which evaluation uses, are those of masked images; taking them from whole images after
-    training gave no better features.
+    SimMIM replaces masked patches by a learnt token after the patch embedding of a transformer, and decodes
+    with one linear layer. A ResNet has no patch embedding: here masked pixels are set to the mean colour,
+    which is 0 in normalised images (as in A2MIM, Li et al. 2023), and a few convolutions decode. Batch norm's
+    running statistics, which evaluation uses, are those of masked images; taking them from whole images
+    after training gave no better features.
     """
 
     settings_class = MaskedReconstructionSettings
@@ -64,7 +64,7 @@ class MaskedReconstruction(Method):
     def augmented(
         self, images: Tensor, augmentation: Augmentation, generator: torch.Generator
     ) -> tuple[Tensor, ...]:
-        """One view, cropped, flipped and rotated only: colours are what is to be predicted."""
+        """One view, only cropped, flipped and rotated, because the colours are to be predicted."""
         untouched = {"jitter_probability": 0.0, "grey_probability": 0.0, "blur_probability": 0.0}
         return super().augmented(images, augmentation.model_copy(update=untouched), generator)
 
@@ -84,8 +84,8 @@ class MaskedReconstruction(Method):
         patch = self.settings.patch
         rows, columns = math.ceil(height / patch), math.ceil(width / patch)
         masked = min(max(1, round(self.settings.ratio * rows * columns)), rows * columns - 1)
-        places = torch.rand(count, rows * columns, generator=generator).argsort(dim=1)
-        squares = (places < masked).view(count, 1, rows, columns)
+        ranks = torch.rand(count, rows * columns, generator=generator).argsort(dim=1)
+        squares = (ranks < masked).view(count, 1, rows, columns)
         pixels = squares.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
         return to_device(pixels[..., :height, :width], images.device)
 

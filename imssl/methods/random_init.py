@@ -1,4 +1,4 @@
-"""No pretraining: the initial encoder itself, the baseline that every table needs."""
+"""No pretraining: the encoder with its initial weights, as a baseline."""
 
 from imssl.method import Method
 

@@ -1,4 +1,4 @@
-"""SimCLR: contrast within the batch (Chen, Kornblith et al. 2020)."""
+"""SimCLR: contrastive learning within the batch (Chen, Kornblith et al. 2020)."""
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ class SimclrSettings(MethodSettings):
 
 
 class Simclr(Method):
-    """Two views of an image must be closer to each other than to all views of the batch's other images."""
+    """Two views of an image must be closer to each other than to any view of another image in the batch."""
 
     settings_class = SimclrSettings
     settings: SimclrSettings
@@ -35,7 +35,7 @@ class Simclr(Method):
         self.head = mlp_head(encoder.width, settings.hidden, settings.dimension)
 
     def losses(self, batch: Batch) -> Losses:
-        """NT-Xent (eq. 1), each view in turn the query; batch norm is over both views, as in the paper."""
+        """NT-Xent (eq. 1), each view being the query once; batch norm is over both views, as in the paper."""
         features = self.encoder(torch.cat(batch.views))
         projections = F.normalize(self.head(features.embedding).float(), dim=1)
         logits = nt_xent_logits(projections, self.settings.temperature)

@@ -1,4 +1,4 @@
-"""SimSiam: neither negatives nor a momentum encoder, only a stopped gradient (Chen and He 2021)."""
+"""SimSiam: no negatives and no momentum encoder, only a stopped gradient (Chen and He 2021)."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class SimsiamSettings(MethodSettings):
 
 
 class Simsiam(Method):
-    """From one view, a predictor tells the projection of the other view, which gets no gradient."""
+    """From one view, a predictor predicts the projection of the other view, which gets no gradient."""
 
     settings_class = SimsiamSettings
     settings: SimsiamSettings
@@ -44,9 +44,9 @@ class Simsiam(Method):
     def losses(self, batch: Batch) -> Losses:
         """Negative cosine similarity of prediction and projection, mean of both directions (eq. 4)."""
         first, second = (self.projector(self.encoder(view).embedding) for view in batch.views)
-        forth = negative_cosine(self.predictor(first), second.detach())
-        back = negative_cosine(self.predictor(second), first.detach())
-        return {"similarity": (forth + back) / 2}
+        first_to_second = negative_cosine(self.predictor(first), second.detach())
+        second_to_first = negative_cosine(self.predictor(second), first.detach())
+        return {"similarity": (first_to_second + second_to_first) / 2}
 
     def optimizer(self, optimisation: Optimisation) -> torch.optim.Optimizer:
         """The protocol's SGD with the predictor's weights in a group of their own."""
@@ -59,7 +59,7 @@ class Simsiam(Method):
     def learning_rate_factor(
         self, optimisation: Optimisation, progress: float, group: dict[str, Any]
     ) -> float:
-        """The predictor keeps its rate, so that it follows the latest projections (section 4.2)."""
+        """The predictor's rate is constant, so that it keeps up with the latest projections (section 4.2)."""
         if group["name"] == "predictor":
             return 1.0
         return super().learning_rate_factor(optimisation, progress, group)

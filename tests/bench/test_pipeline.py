@@ -243,7 +243,7 @@ def test_an_added_method_runs_its_own_stages_only(project):
     cells = {path.name for path in (project.folder / ".bench" / "cells").glob("*/*")}
     added = project.run(sys.executable, "-m", "bench", "add-method", str(project.temporary / "rotation.py"))
     assert added.returncode == 0, added.stdout
-    assert "compute 16 cells of it" in added.stdout
+    assert "compute 16 of its cells" in added.stdout
     ran, output = project.repro()
     assert ran == stages(("rotation",)) | {"inputs", "report"}
     assert ": reused" not in output

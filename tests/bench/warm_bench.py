@@ -34,8 +34,8 @@ def forked(request, content):
                 os.dup2(output.fileno(), stream)
             request = child.Request.from_json(request.as_json())
             try:
-                child.serve(
-                    request, content, lambda told: os.write(writing, json.dumps(told).encode() + b"\n")
+                child.check_file(
+                    request, content, lambda message: os.write(writing, json.dumps(message).encode() + b"\n")
                 )
             finally:
                 os._exit(1)

@@ -1,1 +1,1 @@
-"""What is expected of every method, a module per kind of rule."""
+"""The rules that every method must keep, a module per kind of rule."""

@@ -8,31 +8,31 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from bench.cells.fingerprints import reached_modules
-from bench.conformance.check import NotApplicable, Rule, Unmet
-from bench.conformance.loading import described, load_settings, written
-from bench.conformance.surroundings import changes, surroundings
-from bench.conformance.trial import SIZE, Situation, Trial, batch_of
+from bench.conformance.global_state import changed_names, global_state
+from bench.conformance.loading import as_row, described, load_settings
+from bench.conformance.rule import NotApplicable, Rule, Unmet
+from bench.conformance.trial import SIZE, Situation, Trial, trial_batch
 from bench.protocol.registry import METHODS_FOLDER
 from imssl.errors import UserError
 from imssl.method import Batch, Losses
 
-# Every method is tried on grey and colour images and on the smallest batches.
+# Every method must work on grey and colour images, and on the smallest batches.
 SITUATIONS = tuple(Situation(channels=channels, batch_size=size) for channels in (1, 3) for size in (2, 5))
 TERM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-# Columns of the training curves that are not the method's.
+# Columns of the training curves that the suite itself writes.
 TAKEN = re.compile(r"epoch|loss|learning_rate|images_per_second|knn_macro_auroc|spread_\d+")
 
 
 def leaves_the_suite_alone(trial: Trial) -> str:
-    """Importing the file changed nothing outside it."""
-    changed = changes(trial.before, surroundings())
+    """Importing the file changes nothing outside it."""
+    changed = changed_names(trial.before, global_state())
     if changed:
         raise Unmet(f"changed: {', '.join(changed[:5])}")
     return "nothing changed"
 
 
 def has_typed_parameters(trial: Trial) -> str:
-    """Typed, with valid defaults, and equal after a way through params.yaml."""
+    """Hyper-parameters are typed, have valid defaults, and survive a round trip through params.yaml."""
     settings_class = type(trial.settings)
     for name, setting in settings_class.model_fields.items():
         if setting.annotation is Any or "dict" in str(setting.annotation).lower():
@@ -43,16 +43,16 @@ def has_typed_parameters(trial: Trial) -> str:
     if config.get("extra") != "forbid" or not config.get("frozen"):
         raise Unmet("the class accepts unknown keys or changes of its values")
     try:
-        again = load_settings(trial.method, "default", written(settings_class()))
+        read_back = load_settings(trial.method, "default", as_row(settings_class()))
     except (UserError, ValidationError) as error:
         raise Unmet(f"the defaults are refused: {error}") from None
-    if again != settings_class():
+    if read_back != settings_class():
         raise Unmet("the defaults are not the same after they were written and read")
     return described(settings_class)
 
 
 def cannot_reach_labels(trial: Trial) -> str:
-    """Nothing that the file imports, or that this imports in turn, reads data sets."""
+    """Nothing that the file imports, directly or by way of other modules, reads data sets."""
     reached = reached_modules(trial.source.content, METHODS_FOLDER / trial.source.path.name)
     forbidden = [
         name for name in reached if name.startswith("imssl.datasets") or name.split(".")[0] == "bench"
@@ -63,13 +63,13 @@ def cannot_reach_labels(trial: Trial) -> str:
 
 
 def makes_views(trial: Trial) -> str:
-    """As many images as it was given, finite, and the same for the same generator."""
+    """A view has as many images as were given, all finite, and the same ones for the same generator."""
     for situation in SITUATIONS:
         method, _ = trial.build(situation)
-        first, second = (batch_of(method, situation).views for _ in range(2))
+        first, second = (trial_batch(method, situation).views for _ in range(2))
         for view in first:
             if view.shape[:2] != (situation.batch_size, situation.channels) or view.dtype != torch.float32:
-                raise Unmet(f"a view is {tuple(view.shape)} {view.dtype} for {_said(situation)}")
+                raise Unmet(f"a view is {tuple(view.shape)} {view.dtype} for {_in_words(situation)}")
             if not torch.isfinite(view).all():
                 raise Unmet("a view holds NaN or infinity")
         if not all(torch.equal(a, b) for a, b in zip(first, second, strict=True)):
@@ -78,27 +78,27 @@ def makes_views(trial: Trial) -> str:
 
 
 def gives_losses(trial: Trial) -> str:
-    """Finite scalars by name, with a gradient, in every situation."""
+    """The losses are finite scalars by name, with a gradient, in every situation."""
     if not trial.method.pretrains:
         raise NotApplicable("the method does not pretrain (pretrains is False)")
     terms: Losses = {}
     for situation in SITUATIONS:
         method, _ = trial.build(situation)
-        terms = method.losses(batch_of(method, situation))
+        terms = method.losses(trial_batch(method, situation))
         _check_terms(terms, method.logged, situation)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         total.backward()
         broken = [name for name, weight in method.named_parameters() if not _finite(weight.grad)]
         if broken:
-            raise Unmet(f"the gradient of {broken[0]} is not finite for {_said(situation)}")
+            raise Unmet(f"the gradient of {broken[0]} is not finite for {_in_words(situation)}")
     return ", ".join(terms)
 
 
 def leaves_the_batch_alone(trial: Trial) -> str:
-    """Views and images are bit for bit what they were."""
+    """Views and images stay bit for bit as they were."""
     situation = Situation()
     method, _ = trial.build(situation)
-    batch = batch_of(method, situation)
+    batch = trial_batch(method, situation)
     before = [tensor.clone() for tensor in (*batch.views, batch.images)]
     method.losses(batch)
     _compare(batch, before, "losses()")
@@ -125,7 +125,7 @@ def _check_terms(terms: object, logged: dict[str, Tensor], situation: Situation)
             shown = f"{tuple(term.shape)} {term.dtype}" if isinstance(term, Tensor) else type(term).__name__
             raise Unmet(f"{name} is {shown}")
         if not torch.isfinite(term):
-            raise Unmet(f"{name} is {term.item()} for {_said(situation)}")
+            raise Unmet(f"{name} is {term.item()} for {_in_words(situation)}")
     if not any(term.requires_grad for term in terms.values()):
         raise Unmet("no term has a gradient")
 
@@ -134,7 +134,7 @@ def _finite(gradient: Tensor | None) -> bool:
     return gradient is None or bool(torch.isfinite(gradient).all())
 
 
-def _said(situation: Situation) -> str:
+def _in_words(situation: Situation) -> str:
     kind = "grey" if situation.channels == 1 else "colour"
     return f"{situation.batch_size} {kind} images of {SIZE} px"
 

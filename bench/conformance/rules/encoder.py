@@ -1,9 +1,9 @@
-"""Rules on the encoder: what is evaluated afterwards must be the network that every method was given."""
+"""Rules on the encoder: the network that is evaluated must be the one that every method was given."""
 
 import torch
 
-from bench.conformance.check import Rule, Unmet
-from bench.conformance.trial import ENCODER, Situation, Trial, images, take_steps
+from bench.conformance.rule import Rule, Unmet
+from bench.conformance.trial import ENCODER, Situation, Trial, take_steps, trial_images
 from imssl.batch_norm import set_batch_norm_splits
 from imssl.device import on_device
 from imssl.encoder import Encoder, Features, new_encoder
@@ -14,7 +14,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def is_the_given_one(trial: Trial) -> str:
-    """The same object, with the same layers, names and shapes, before and after training."""
+    """The encoder is the same object with the same layers, names and shapes, before and after training."""
     for channels in (1, 3):
         situation = Situation(channels=channels)
         method, encoder = trial.build(situation)
@@ -29,36 +29,36 @@ def is_the_given_one(trial: Trial) -> str:
 
 
 def gives_the_declared_features(trial: Trial) -> str:
-    """What is stored and evaluated, the weights in a plain encoder, gives the same features."""
+    """A plain encoder with the trained weights, as stored and evaluated, gives the same features."""
     for channels in (1, 3):
         situation = Situation(channels=channels)
         encoder = _encoder_after(trial, situation)
         plain = Encoder(ENCODER, channels)
         plain.load_state_dict(encoder.state_dict())
         on_device(plain, situation.device)
-        pictures = images(situation).float() / 255
+        images = trial_images(situation).float() / 255
         with torch.no_grad():
-            found, expected = encoder.eval()(pictures), plain.eval()(pictures)
-        if not isinstance(found, Features) or len(found.blocks) != len(expected.blocks):
-            raise Unmet(f"the encoder gives {type(found).__name__}")
-        for i, (block, other) in enumerate(zip(found.blocks, expected.blocks, strict=True), start=1):
-            if block.shape != other.shape:
-                raise Unmet(f"block {i} is {tuple(block.shape)}, not {tuple(other.shape)}")
+            features, expected = encoder.eval()(images), plain.eval()(images)
+        if not isinstance(features, Features) or len(features.blocks) != len(expected.blocks):
+            raise Unmet(f"the encoder gives {type(features).__name__}")
+        for i, (block, plain_block) in enumerate(zip(features.blocks, expected.blocks, strict=True), start=1):
+            if block.shape != plain_block.shape:
+                raise Unmet(f"block {i} is {tuple(block.shape)}, not {tuple(plain_block.shape)}")
             if not torch.isfinite(block).all():
                 raise Unmet(f"block {i} is not finite after training")
-            if not torch.equal(block, other):
+            if not torch.equal(block, plain_block):
                 raise Unmet(f"block {i} differs from that of a plain encoder with the same weights")
     widths = ", ".join(str(width) for width in plain.block_widths)
     return f"four blocks of {widths} channels, grey and colour"
 
 
 def is_still_in_evaluation(trial: Trial) -> str:
-    """A pass in eval mode moves no weight or statistic of the method, and repeats."""
+    """A pass in eval mode changes no weight or running statistic, and gives the same features again."""
     situation = Situation()
     encoder = _encoder_after(trial, situation).eval()
     before = fingerprint(encoder)
     with torch.no_grad():
-        first, second = (encoder(images(situation).float() / 255).embedding for _ in range(2))
+        first, second = (encoder(trial_images(situation).float() / 255).embedding for _ in range(2))
     if fingerprint(encoder) != before:
         raise Unmet("a pass in eval mode changed a weight or running statistic")
     if not torch.equal(first, second):
@@ -68,7 +68,7 @@ def is_still_in_evaluation(trial: Trial) -> str:
 
 def _encoder_after(trial: Trial, situation: Situation) -> Encoder:
     encoder = _trained(trial, situation)[1] if trial.method.pretrains else trial.build(situation)[1]
-    # As pretraining does at its end: the splits are the method's way to train, not part of the encoder.
+    # As pretraining does at its end: the splits belong to training, not to the encoder.
     set_batch_norm_splits(encoder, 1)
     return encoder
 

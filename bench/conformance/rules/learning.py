@@ -1,4 +1,4 @@
-"""Rules on how a method trains: gradients, progress, repeatability, resuming."""
+"""Rules on how a method trains: gradients, a falling loss, repeatability, resuming."""
 
 import os
 import random
@@ -9,28 +9,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.conformance.check import Rule, Unmet
-from bench.conformance.surroundings import random_states
-from bench.conformance.trial import Situation, Trial, batch_of, take_steps
+from bench.conformance.global_state import random_states
+from bench.conformance.rule import Rule, Unmet
+from bench.conformance.trial import Situation, Trial, take_steps, trial_batch
 from imssl.checkpoint import load_checkpoint, save_checkpoint
 from imssl.method import Method
 from imssl.pretrain import Training
 from imssl.settings.encoder import BLOCKS
 
-# Training on the same 32 images over and over.
+# For training on the same 32 images over and over.
 FITTED = Situation(batch_size=32, steps=20)
-# A loss of which this share is gone has fallen; noise of the last digits is far below it.
+# The share of its first value by which a loss must fall; rounding stays far below that.
 LEAST_FALL = 0.01
 
 
 def reaches_every_block(trial: Trial) -> str:
-    """Gradient in, and a step of the optimiser on, the stem and every block."""
+    """The stem and every block get a gradient, and the optimiser moves them."""
     situation = Situation()
     training = trial.training(situation)
     encoder = training.method.encoder
     before = {name: weight.detach().clone() for name, weight in encoder.named_parameters()}
     for step in range(2):  # a warm-up may begin with a learning rate of zero
-        training.take_step(batch_of(training.method, situation, step), "float32")
+        training.take_step(trial_batch(training.method, situation, step), "float32")
     parts = {"the stem": "conv1."} | {f"block {i}": f"layer{i}." for i in range(1, BLOCKS + 1)}
     for part, prefix in parts.items():
         weights = {name: w for name, w in encoder.named_parameters() if name.startswith(prefix)}
@@ -42,17 +42,17 @@ def reaches_every_block(trial: Trial) -> str:
 
 
 def learns(trial: Trial) -> str:
-    """The loss of one fixed batch falls when it is trained on.
+    """The loss of one fixed batch falls when the method is trained on it.
 
-    Only the gradient steps are taken: with momentum updates and queues the loss of a sound contrastive
-    method rises at first, while its queue fills with real negatives.
+    Only gradient steps are taken: with momentum updates and a queue, the loss of a sound contrastive method
+    rises at first, while the queue fills with real negatives.
     """
     training = trial.training(FITTED)
     method = training.method
     optimizer = training.optimizer
     losses: list[float] = []
     for step in range(FITTED.steps):
-        batch = batch_of(method, FITTED)
+        batch = trial_batch(method, FITTED)
         progress = step / FITTED.steps
         for group, rate in zip(optimizer.param_groups, training.learning_rates, strict=True):
             group["lr"] = rate * method.learning_rate_factor(training.optimisation, progress, group)
@@ -62,29 +62,29 @@ def learns(trial: Trial) -> str:
         optimizer.step()
         losses.append(float(loss.detach()))
     first, last = losses[0], statistics.median(losses[-5:])
-    found = f"{first:.4g} at first, {last:.4g} after {FITTED.steps} steps"
+    course = f"{first:.4g} at first, {last:.4g} after {FITTED.steps} steps"
     if not last < first - LEAST_FALL * abs(first):
-        raise Unmet(found)
-    return found
+        raise Unmet(course)
+    return course
 
 
 def repeats(trial: Trial) -> str:
-    """Two runs of one seed end with the same bits, whatever the global generators hold."""
+    """Two runs of one seed end with the same bits, whatever states the global generators are in."""
     situation = Situation()
-    prints = []
+    states = []
     for run in range(2):
         _stir_global_generators(run)
         training = trial.training(situation)
         take_steps(training, situation, situation.steps)
-        prints.append(_prints(training.method))
-    different = [name for name in prints[0] if prints[0][name] != prints[1].get(name)]
+        states.append(_state_bytes(training.method))
+    different = [name for name in states[0] if states[0][name] != states[1].get(name)]
     if different:
         raise Unmet(f"{different[0]} differs between two runs of the same seed")
     return f"the same bits after {situation.steps} steps"
 
 
 def leaves_global_generators(trial: Trial) -> str:
-    """No draw from, and no seeding of, the generators of torch, NumPy and random."""
+    """The global generators of torch, NumPy and random are neither drawn from nor seeded."""
     situation = Situation()
     before = random_states()
     training = trial.training(situation)
@@ -100,23 +100,23 @@ def leaves_global_generators(trial: Trial) -> str:
 
 
 def resumes(trial: Trial) -> str:
-    """Stopped in the middle, saved, loaded and continued is the same as not stopped."""
+    """A run that is stopped in the middle, saved, loaded and continued equals one that is not stopped."""
     situation = Situation()
-    whole = trial.training(situation)
-    take_steps(whole, situation, situation.steps)
-    first = trial.training(situation)
-    take_steps(first, situation, situation.steps // 2 + 1)  # in the middle of an epoch
+    uninterrupted = trial.training(situation)
+    take_steps(uninterrupted, situation, situation.steps)
+    stopped = trial.training(situation)
+    take_steps(stopped, situation, situation.steps // 2 + 1)  # in the middle of an epoch
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "checkpoint.pt"
-        save_checkpoint(file, first.state(), run="trial")
-        second = trial.training(situation)
-        second.restore(load_checkpoint(file, run="trial"), situation.device)
-    take_steps(second, situation, situation.steps)
-    expected, found = _prints(whole.method), _prints(second.method)
-    different = [name for name in expected if expected[name] != found.get(name)]
+        save_checkpoint(file, stopped.state(), run="trial")
+        resumed = trial.training(situation)
+        resumed.restore(load_checkpoint(file, run="trial"), situation.device)
+    take_steps(resumed, situation, situation.steps)
+    expected, state = _state_bytes(uninterrupted.method), _state_bytes(resumed.method)
+    different = [name for name in expected if expected[name] != state.get(name)]
     if different:
         raise Unmet(f"{different[0]} differs from a run that was not stopped")
-    if _logged(whole) != _logged(second):
+    if _logged(uninterrupted) != _logged(resumed):
         raise Unmet("the losses differ from those of a run that was not stopped")
     return "the same bits as without a stop"
 
@@ -125,7 +125,7 @@ def _logged(training: Training) -> dict[str, float]:
     return {name: float(total) for name, total in training.epoch_sums.items()}
 
 
-def _prints(method: Method) -> dict[str, object]:
+def _state_bytes(method: Method) -> dict[str, object]:
     return {
         name: state.detach().double().cpu().numpy().tobytes()
         if isinstance(state, torch.Tensor)
@@ -152,13 +152,13 @@ RULES = (
     Rule(
         "learning",
         "the loss falls on 32 images",
-        "check the sign and scale of each term, and the learning rate of an own optimiser",
+        "check the sign and scale of each term, and the learning rate if the method has its own optimiser",
         learns,
     ),
     Rule(
         "same seed",
         "two runs end with the same bits",
-        "draw with batch.generator; no time, no set order, no dropout (it draws globally)",
+        "draw with batch.generator; use no clock, no order of a set, and no dropout (it draws globally)",
         repeats,
     ),
     Rule(

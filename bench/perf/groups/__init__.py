@@ -1,1 +1,1 @@
-"""What `bench perf` measures, a module per group of figures."""
+"""The benchmarks of ``bench perf``, a module per group."""

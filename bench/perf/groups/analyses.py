@@ -1,4 +1,4 @@
-"""CKA and bootstrap intervals at the sizes that the issue of speed names."""
+"""CKA and bootstrap intervals at the sizes of large test sets."""
 
 import multiprocessing
 import sys
@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bench.machine.memory import peak_resident_mib
-from bench.perf.measure import Effort, Figure, interleaved, seconds_of, spread
+from bench.perf.timing import Effort, PerfRow, interleaved, quartiles, seconds_of
 from bench.summary.bootstrap import bootstrap
 from imssl.cka import cka
 
@@ -17,31 +17,31 @@ CKA_ROWS, CKA_WIDTH = 10_000, 2048
 RESAMPLES, LABELS, SAMPLES = 2000, 14, 10_000
 
 
-def measure(effort: Effort, threads: int) -> Iterator[Figure]:
+def measure(effort: Effort, threads: int) -> Iterator[PerfRow]:
     """Seconds of each, and the memory of a process that does nothing but CKA.
 
     Args:
-        effort: how often.
-        threads: of NumPy's BLAS.
+        effort: how often to measure.
+        threads: for NumPy's BLAS.
     """
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         times, peak = pool.apply(timed_cka, (effort.rounds, threads))
     name = f"linear, {CKA_ROWS:,} samples x {CKA_WIDTH:,} features"
-    yield Figure("CKA", name, "s", spread(times), at_most=5.0)
+    yield PerfRow("CKA", name, "s", quartiles(times), at_most=5.0)
     if peak is None:
-        yield Figure("CKA", name, "MiB", None, note="left out: it is read from /proc")
+        yield PerfRow("CKA", name, "MiB", None, note="left out: it is read from /proc")
     else:
-        yield Figure("CKA", f"{name}, whole process", "MiB", spread([peak]), at_most=1024.0)
+        yield PerfRow("CKA", f"{name}, whole process", "MiB", quartiles([peak]), at_most=1024.0)
     call: Callable[[], object] = partial(bootstrap_of_auroc, *scored_samples())
     seconds = interleaved({"bootstrap": call}, min(effort.rounds, 3))["bootstrap"]
     name = f"{RESAMPLES:,} resamples, macro AUROC, {LABELS} labels, {SAMPLES:,} samples"
-    yield Figure("bootstrap", name, "s", spread(seconds), at_most=5.0)
+    yield PerfRow("bootstrap", name, "s", quartiles(seconds), at_most=5.0)
 
 
 def timed_cka(
     rounds: int, threads: int, rows: int = CKA_ROWS, width: int = CKA_WIDTH
 ) -> tuple[list[float], float | None]:
-    """Seconds of each of some rounds, and the peak of this process' resident memory in MiB, on Linux."""
+    """Seconds of each round, and this process' peak of resident memory in MiB (None except on Linux)."""
     generator = np.random.default_rng(0)
     x = generator.standard_normal((rows, width), dtype=np.float32)
     y = generator.standard_normal((rows, width), dtype=np.float32)
@@ -58,5 +58,5 @@ def scored_samples() -> tuple[np.ndarray, np.ndarray]:
 
 
 def bootstrap_of_auroc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Macro AUROC on every resample, each sample its own patient."""
+    """Macro AUROC on every resample (R,), with every sample a patient of its own."""
     return bootstrap("multilabel", labels, probabilities, np.arange(SAMPLES), "macro_auroc", RESAMPLES, 0)

@@ -1,4 +1,4 @@
-"""What DVC itself costs: this project's dvc.yaml with its commands replaced by ones that only touch files.
+"""What DVC itself costs: this project's dvc.yaml, its commands replaced by ones that only touch files.
 
 python -m bench.perf.groups.dvc_overhead --methods 10 --datasets 3
 """
@@ -33,7 +33,7 @@ def main(
 
 
 def trivial_project(folder: Path, methods: int, datasets: int) -> int:
-    """Write this project's pipeline with trivial commands into a folder; the number of its stages."""
+    """Write this project's pipeline with trivial commands into a folder, and return its number of stages."""
     yaml = YAML()
     pipeline = yaml.load(Path("dvc.yaml").read_text(encoding="utf-8"))
     params = yaml.load(PARAMS.read_text(encoding="utf-8"))

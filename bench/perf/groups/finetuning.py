@@ -1,4 +1,4 @@
-"""Fine-tuning of all weights, as the stage ``finetune`` does it."""
+"""Fine-tuning of all weights, done as the stage ``finetune`` does it."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from bench.perf.measure import Effort, Figure, interleaved, per_second
 from bench.perf.phantoms import phantom_set
+from bench.perf.timing import Effort, PerfRow, interleaved, per_second
 from imssl.encoder import new_encoder
 from imssl.finetune import finetune
 from imssl.settings.augmentation import Augmentation
@@ -18,7 +18,7 @@ from imssl.settings.hardware import Hardware
 BATCH = 64
 
 
-def measure(effort: Effort, hardware: Hardware, device: torch.device, folder: Path) -> Iterator[Figure]:
+def measure(effort: Effort, hardware: Hardware, device: torch.device, folder: Path) -> Iterator[PerfRow]:
     """Images per second of a whole fine-tuning run: training, one evaluation, predictions."""
     prepared = phantom_set("histology", 40, 32, folder)
     rows = prepared.indices("train")
@@ -39,4 +39,4 @@ def measure(effort: Effort, hardware: Hardware, device: torch.device, folder: Pa
     )
     seconds = interleaved({"finetune": run}, effort.rounds)["finetune"]
     name = f"ResNet-18, 32 px, batch {BATCH}, {epochs} epochs with evaluation"
-    yield Figure("fine-tuning", name, "images/s", per_second(seconds, epochs * len(rows)))
+    yield PerfRow("fine-tuning", name, "images/s", per_second(seconds, epochs * len(rows)))

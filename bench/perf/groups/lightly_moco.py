@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import models
 
-from bench.perf.timed_run import Setting
+from bench.perf.timed_run import Workload
 from imssl.datasets.prepared import Prepared
 from imssl.device import autocast
 from imssl.errors import UserError
@@ -24,10 +24,10 @@ MOMENTUM = 0.99
 
 
 def check_installed() -> None:
-    """Say how lightly is installed where it is not.
+    """Check that lightly can be imported.
 
     Raises:
-        UserError: it cannot be imported.
+        UserError: it cannot; the message says how to install it.
     """
     try:
         import lightly  # noqa: F401
@@ -39,7 +39,7 @@ def check_installed() -> None:
 
 @dataclass(frozen=True)
 class _Views(Dataset[tuple[Tensor, Tensor]]):
-    """Two views of every image, by lightly's transform; ``length`` images, the set repeated as needed."""
+    """Two views of each image by lightly's transform; ``length`` images, the data set repeated as needed."""
 
     prepared: Prepared
     size: int
@@ -63,7 +63,7 @@ class LightlyRun:
 
     def __init__(
         self,
-        setting: Setting,
+        workload: Workload,
         prepared: Prepared,
         hardware: Hardware,
         device: torch.device,
@@ -75,21 +75,21 @@ class LightlyRun:
         from lightly.models.modules import MoCoProjectionHead
         from lightly.models.utils import deactivate_requires_grad
 
-        network = getattr(models, setting.encoder)()
+        network = getattr(models, workload.encoder)()
         width = network.fc.in_features
         self.backbone = nn.Sequential(*list(network.children())[:-1]).to(device)
         self.head = MoCoProjectionHead(width, width, 128).to(device)
         self.key_backbone, self.key_head = copy.deepcopy(self.backbone), copy.deepcopy(self.head)
-        for follower in (self.key_backbone, self.key_head):
-            deactivate_requires_grad(follower)
+        for key_module in (self.key_backbone, self.key_head):
+            deactivate_requires_grad(key_module)
         self.criterion = NTXentLoss(memory_bank_size=(queue, 128))
         weights = [*self.backbone.parameters(), *self.head.parameters()]
         self.optimizer = torch.optim.SGD(weights, lr=0.06)
         self.device, self.precision = device, hardware.precision
-        # Workers that live on from epoch to epoch: in a long run their start does not count.
+        # Persistent workers: in a long run the time to start them does not count.
         self.loader = DataLoader(
-            _Views(prepared, setting.size, steps * setting.batch),
-            batch_size=setting.batch,
+            _Views(prepared, workload.size, steps * workload.batch),
+            batch_size=workload.batch,
             shuffle=True,
             drop_last=True,
             num_workers=hardware.threads,

@@ -1,4 +1,4 @@
-"""Linear probes of all four blocks: solved to the optimum, against the usual training by SGD."""
+"""Linear probes of all four blocks: solved to the optimum, against the usual training with SGD."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from bench.perf.measure import Effort, Figure, interleaved, per_second, spread, times_faster
 from bench.perf.phantoms import phantom_set
+from bench.perf.timing import Effort, PerfRow, interleaved, per_second, quartiles, times_faster
 from imssl.datasets.prepared import Prepared
 from imssl.device import on_device
 from imssl.encoder import new_encoder
@@ -42,14 +42,14 @@ class Probing:
     features: list[np.ndarray]
 
     def score(self, probabilities: np.ndarray) -> float:
-        """Primary metric on the validation samples."""
+        """The primary metric of probabilities (N_val, C) of the validation samples."""
         card, rows = self.prepared.card, self.prepared.indices("val")
         value = metric_value(card.primary_metric, card.task, self.prepared.labels()[rows], probabilities)
         return float("nan") if value is None else value
 
 
-def measure(effort: Effort, device: torch.device, folder: Path) -> Iterator[Figure]:
-    """Feature extraction, and both ways to fit every block at every strength of regularisation."""
+def measure(effort: Effort, device: torch.device, folder: Path) -> Iterator[PerfRow]:
+    """Feature extraction, and both ways of fitting every block at every strength of regularisation."""
     prepared = phantom_set("chest", 300, 32, folder)
     encoder = new_encoder(EncoderSettings(name="resnet18", stem="imagenet"), prepared.images.shape[-1], 0)
     on_device(encoder, device)
@@ -57,7 +57,7 @@ def measure(effort: Effort, device: torch.device, folder: Path) -> Iterator[Figu
     extraction = interleaved(
         {"features": partial(pooled_features, encoder, prepared, everything, device)}, effort.rounds
     )["features"]
-    yield Figure(
+    yield PerfRow(
         "features",
         "ResNet-18, 32 px, all four blocks in one pass",
         "images/s",
@@ -77,11 +77,11 @@ def measure(effort: Effort, device: torch.device, folder: Path) -> Iterator[Figu
         seconds = interleaved({SOLVED: solved, BY_SGD: trained}, min(effort.rounds, 3))
     train = len(prepared.indices("train"))
     name = f"4 blocks x {len(STRENGTHS)} strengths, {train} images"
-    yield Figure(
+    yield PerfRow(
         GROUP,
         name,
         "s",
-        spread(seconds[SOLVED]),
+        quartiles(seconds[SOLVED]),
         against=f"SGD on the same stored features, {EPOCHS} epochs",
         ratio=times_faster(seconds, SOLVED, BY_SGD),
         at_least=10.0,
@@ -93,21 +93,21 @@ def measure(effort: Effort, device: torch.device, folder: Path) -> Iterator[Figu
         SOLVED: [a + b for a, b in zip(seconds[SOLVED], extraction, strict=False)],
         BY_SGD: [a + b for a, b in zip(seconds[BY_SGD], passes, strict=True)],
     }
-    yield Figure(
+    yield PerfRow(
         GROUP,
         f"{name}, encoder included",
         "s",
-        spread(with_passes[SOLVED]),
+        quartiles(with_passes[SOLVED]),
         against=f"SGD with the encoder run in each of {EPOCHS} epochs",
         ratio=times_faster(with_passes, SOLVED, BY_SGD),
         at_least=10.0,
-        note="one pass of the encoder is measured, theirs counted as often as there are epochs",
+        note="one pass of the encoder is measured; for SGD it is counted once for every epoch",
     )
-    yield Figure(
+    yield PerfRow(
         GROUP,
         f"validation {prepared.card.primary_metric}, mean of the blocks",
         "",
-        spread([scores[SOLVED]]),
+        quartiles([scores[SOLVED]]),
         against=f"SGD: {scores[BY_SGD]:.4f}",
         at_least=scores[BY_SGD],
     )
@@ -130,7 +130,7 @@ def by_solver(probing: Probing) -> float:
 
 
 def by_sgd(probing: Probing) -> float:
-    """The same by SGD: a run per block and strength, the weight decay in the place of the penalty."""
+    """The same with SGD: one run per block and strength, with weight decay in the place of the penalty."""
     return float(
         np.mean([max(_sgd_run(probing, block, l2) for l2 in STRENGTHS) for block in probing.features])
     )

@@ -1,4 +1,4 @@
-"""Cells side by side: how much more one machine does with several at a time than with one."""
+"""Cells side by side: how much more a machine gets done with several cells at a time than with one."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from bench.machine.workers import SMALL_IMAGE
-from bench.perf.measure import Effort, Figure, interleaved, per_second, seconds_of, times_faster
 from bench.perf.phantoms import phantom_set
-from bench.perf.timed_run import METHODS, Setting, TimedRun, recipe_for, settings_for
+from bench.perf.timed_run import METHODS, TimedRun, Workload, recipe_for, workloads_for
+from bench.perf.timing import Effort, PerfRow, interleaved, per_second, seconds_of, times_faster
 from imssl.datasets.prepared import read_prepared
 from imssl.device import select_device
 from imssl.errors import UserError
@@ -22,16 +22,16 @@ from imssl.settings.hardware import Hardware
 
 GROUP = "side by side"
 ON_A_GPU = (1, 2, 4, 8)
-MOST_CORES = 8  # each takes a process, and half a GiB of memory
+MOST_CORES = 8  # each takes a process and half a GiB of memory
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How a machine is divided.
+    """How a machine is divided among cells.
 
     Attributes:
-        cells: processes, each of which trains an encoder of its own.
-        threads: of torch, in each.
+        cells: number of processes, each of which trains its own encoder.
+        threads: of torch in each process.
     """
 
     cells: int
@@ -39,69 +39,80 @@ class Arrangement:
 
     @property
     def title(self) -> str:
-        """How a table calls it."""
+        """What a table calls it."""
         cells = "1 cell" if self.cells == 1 else f"{self.cells} cells"
         return f"{cells} of {self.threads} thread{'s' if self.threads > 1 else ''}"
 
 
 def arrangements(device: torch.device, threads: int) -> list[Arrangement]:
-    """The divisions that are compared; the first one is what the others are compared with."""
+    """The arrangements that are compared; the others are compared with the first one."""
     if device.type == "cuda":
         return [Arrangement(cells, 1) for cells in ON_A_GPU]
     cores = min(threads, MOST_CORES)
     return list(dict.fromkeys([Arrangement(1, cores), Arrangement(cores, 1)]))
 
 
-def measure(effort: Effort, hardware: Hardware, device: torch.device, folder: Path) -> Iterator[Figure]:
+def measure(effort: Effort, hardware: Hardware, device: torch.device, folder: Path) -> Iterator[PerfRow]:
     """Images per second of all cells together, for small images.
 
     Args:
-        effort: how long to measure.
-        hardware: precision, and the threads that are divided.
+        effort: how much to measure.
+        hardware: precision, and the threads to be divided.
         device: where to train.
         folder: for the images.
     """
-    divisions = arrangements(device, hardware.threads)
-    for setting in settings_for(device)[: effort.settings]:
-        if setting.size > SMALL_IMAGE:
+    compared = arrangements(device, hardware.threads)
+    for workload in workloads_for(device)[: effort.workloads]:
+        if workload.size > SMALL_IMAGE:
             continue
-        prepared = phantom_set("histology", 40, setting.size, folder)
-        place = folder / prepared.card.name
-        with cells(max(d.cells for d in divisions), setting, place, hardware) as pipes:
-            take_steps(pipes[:1], 1, 1)
-            steps = max(1, round(effort.seconds / seconds_of(partial(take_steps, pipes[:1], 1, 1))))
-            calls = {d.title: partial(take_steps, pipes[: d.cells], d.threads, steps) for d in divisions}
+        prepared = phantom_set("histology", 40, workload.size, folder)
+        dataset = folder / prepared.card.name
+        with cells(max(a.cells for a in compared), workload, dataset, hardware) as pipes:
+            train_together(pipes[:1], 1, 1)
+            steps = max(1, round(effort.seconds / seconds_of(partial(train_together, pipes[:1], 1, 1))))
+            calls = {a.title: partial(train_together, pipes[: a.cells], a.threads, steps) for a in compared}
             seconds = interleaved(calls, effort.rounds)
-        # Per cell, as a division with twice the cells takes twice the steps.
-        share = {d.title: [s / d.cells for s in seconds[d.title]] for d in divisions}
-        first = divisions[0].title
-        for division in divisions:
-            yield Figure(
+        # Divided by the cells, because an arrangement with twice the cells takes twice the steps.
+        per_cell = {a.title: [s / a.cells for s in seconds[a.title]] for a in compared}
+        first = compared[0].title
+        for arrangement in compared:
+            title = arrangement.title
+            yield PerfRow(
                 GROUP,
-                f"{division.title}, moco, {setting.title}",
+                f"{title}, moco, {workload.title}",
                 "images/s",
-                per_second(share[division.title], steps * setting.batch),
-                against="" if division.title == first else first,
-                ratio=None if division.title == first else times_faster(share, division.title, first),
+                per_second(per_cell[title], steps * workload.batch),
+                against="" if title == first else first,
+                ratio=None if title == first else times_faster(per_cell, title, first),
             )
 
 
 @contextmanager
-def cells(count: int, setting: Setting, place: Path, hardware: Hardware) -> Iterator[list[Connection]]:
-    """Start processes that train on a prepared data set when they are told to; a connection to each."""
+def cells(count: int, workload: Workload, dataset: Path, hardware: Hardware) -> Iterator[list[Connection]]:
+    """Start processes that train on a prepared data set on request.
+
+    Args:
+        count: number of processes.
+        workload: what each of them trains.
+        dataset: folder of the prepared data set.
+        hardware: device and precision.
+
+    Yields:
+        A connection to each process, for :func:`train_together`.
+    """
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     try:
         for _ in range(count):
             here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, setting, place, hardware), daemon=True)
+            process = context.Process(target=_serve, args=(there, workload, dataset, hardware), daemon=True)
             process.start()
             there.close()
             pipes.append(here)
             processes.append(process)
         with _explained():
             for pipe in pipes:
-                pipe.recv()  # it has imported what it needs and built its encoder
+                pipe.recv()  # sent once it has imported what it needs and built its encoder
         yield pipes
     finally:
         for pipe, process in zip(pipes, processes, strict=True):
@@ -110,8 +121,8 @@ def cells(count: int, setting: Setting, place: Path, hardware: Hardware) -> Iter
             process.join()
 
 
-def take_steps(pipes: list[Connection], threads: int, steps: int) -> None:
-    """Let these cells take some steps of pretraining at the same time, and wait for the last of them."""
+def train_together(pipes: list[Connection], threads: int, steps: int) -> None:
+    """Let these cells take steps of pretraining at the same time, and wait for all of them."""
     with _explained():
         for pipe in pipes:
             pipe.send((threads, steps))
@@ -125,15 +136,15 @@ def _explained() -> Iterator[None]:
         yield
     except (EOFError, ConnectionError):
         raise UserError(
-            "bench perf: one of the cells side by side has ended, perhaps for want of memory. "
-            "Leave them out: bench perf --only pretraining (and the other groups)."
+            "bench perf: one of the cells side by side has ended, perhaps because memory ran out. "
+            "Leave them out: bench perf --only pretraining --only probes (and so on)."
         ) from None
 
 
-def _serve(connection: Connection, setting: Setting, place: Path, hardware: Hardware) -> None:
+def _serve(connection: Connection, workload: Workload, dataset: Path, hardware: Hardware) -> None:
     device = select_device(hardware)
-    recipe = recipe_for(setting, read_prepared(place), hardware, device)
-    encoder = EncoderSettings.model_validate({"name": setting.encoder, "stem": "imagenet"})
+    recipe = recipe_for(workload, read_prepared(dataset), hardware, device)
+    encoder = EncoderSettings.model_validate({"name": workload.encoder, "stem": "imagenet"})
     run = TimedRun(*METHODS["moco"], encoder, recipe)
     connection.send("ready")
     while True:

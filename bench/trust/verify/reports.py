@@ -7,9 +7,6 @@ from bench.trust.scratch import run_python, scratch_project
 from bench.trust.verify.check import Check
 from imssl.errors import UserError
 
-# What the report does not write.
-NOT_MADE = {"README.md"}
-
 
 def check_reports() -> Check:
     """Make every file of the report again elsewhere and compare them byte by byte.

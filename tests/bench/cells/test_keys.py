@@ -13,7 +13,7 @@ from bench.protocol.protocol import Protocol, read_protocol
 from bench.protocol.stage_specs import CELL_STAGES
 from imssl.errors import UserError
 
-ROOT = Path(fingerprints.__file__).parents[1]
+ROOT = Path(fingerprints.__file__).parents[2]
 
 
 def keys_of(protocol: Protocol) -> dict[Cell, str]:

@@ -132,7 +132,7 @@ with store.writing(cell, key) as folder:
     (folder / "metrics.json").write_text("{{}}")
     store.keep(folder, cell, key, provenance(datetime.now(UTC), 1.0, "CPU", "dvc repro"))
 """
-    root = Path(store.__file__).parents[1]
+    root = Path(store.__file__).parents[2]
     ended = subprocess.run(
         [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(root)}, check=False
     )
@@ -151,7 +151,7 @@ with store.writing(Cell("pretrain", "chest", "moco", 0), {KEY!r}) as folder:
     (folder / "metrics.json").write_text("{{}}")
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    root = Path(store.__file__).parents[1]
+    root = Path(store.__file__).parents[2]
     subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(root)}, check=False)
     (left,) = Path(".bench/work").iterdir()
     with store.writing(CELL, KEY) as first, store.writing(CELL, KEY) as second:
@@ -174,7 +174,7 @@ for _ in range(100):
         (folder / "metrics.json").write_text("{{}}")
         store.keep(folder, Cell("pretrain", "chest", "moco", 0), {KEY!r}, origin)
 """
-    root = Path(store.__file__).parents[1]
+    root = Path(store.__file__).parents[2]
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", program],

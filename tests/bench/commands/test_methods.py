@@ -46,7 +46,7 @@ def test_a_sound_method_passes_every_check_and_is_entered(copy):
     assert (status, err) == (0, "")
     assert not re.search("^fail", out, re.MULTILINE)
     assert "mine is in params.yaml; its file is imssl/methods/mine.py" in out
-    assert re.search(r"compute 16 cells of it on 2 data sets", out)
+    assert re.search(r"compute 16 of its cells on 2 data sets", out)
     assert "Run it with: dvc repro" in out
     changed = {name for name, sha in copy.state().items() if before.get(name) != sha}
     assert changed == {"params.yaml", "imssl/methods/mine.py", "bench/checked/mine.json"}
@@ -90,7 +90,7 @@ REFUSED = {
     "a value that is not allowed": (["--set", "temperature=-1"], ["temperature is -1", "greater than 0"]),
     "a value of another type": (["--set", "temperature=warm"], ['temperature is "warm"', "number"]),
     "not an assignment": (["--set", "temperature"], ["give key=value"]),
-    "not YAML": (["--set", "temperature=[1"], ["is not a value"]),
+    "not YAML": (["--set", "temperature=[1"], ["is not a YAML value"]),
     "a date": (["--set", "temperature=2020-01-01"], ['temperature is "2020-01-01"']),
     "set twice": (["--set", "temperature=1", "--set", "temperature=2"], ["set twice"]),
     "a taken name": (["--name", "moco"], ["moco is already a method"]),
@@ -221,7 +221,7 @@ def test_the_baseline_is_not_removed(copy):
 @pytest.mark.parametrize(
     "step",
     [
-        "methods.changes.check_method",
+        "methods.changes.check_in_child",
         "methods.changes.with_row",
         "methods.changes.protocol_of",
         "methods.changes.change_files",

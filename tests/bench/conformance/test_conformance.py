@@ -57,7 +57,7 @@ NOT_LOADED = {
         "import time\nx = b'x' * 2**30\ntime.sleep(60)\n",
         ["loading the file took more than 1,200 MiB"],
     ),
-    "no class": ("mine.py", HEAD, ["exactly one class", "found: none"]),
+    "no class": ("mine.py", HEAD, ["exactly one subclass", "found: none"]),
     "two classes": ("mine.py", method() + "class Other(Mine): pass\n", ["found: Mine, Other"]),
     "a class from elsewhere": ("mine.py", "from imssl.methods.moco import Moco\n", ["found: none"]),
     "not UTF-8": ("mine.py", "# one\n# r\xe9sum\xe9\n".encode("latin-1"), ["mine.py, line 2", "not UTF-8"]),

@@ -138,7 +138,7 @@ def test_a_read_only_folder_is_one_message(prepared_project, mount, refused, mon
     assert file_checksums(project) == before
 
 
-def test_a_worker_killed_for_want_of_memory_is_one_message(prepared_project, two_seeds, refused, monkeypatch):
+def test_a_worker_killed_for_lack_of_memory_is_one_message(prepared_project, two_seeds, refused, monkeypatch):
     import bench.stages.pretrain as stage
 
     real = stage.pretrain
@@ -152,7 +152,7 @@ def test_a_worker_killed_for_want_of_memory_is_one_message(prepared_project, two
     with monkeypatch.context() as patch:
         patch.setattr(stage, "pretrain", killed_at_seed_1)
         message = refused("pretrain", "chest", "moco")
-    assert "-9: killed, perhaps for want of memory" in message
+    assert "-9 means that it was killed, perhaps because memory ran out" in message
     assert "IMSSL_BENCH_WORKERS=1" in message
     assert_nothing_is_half_written()
     assert run_stage(["pretrain", "chest", "moco"]) == 0
@@ -166,7 +166,7 @@ def test_a_stage_killed_as_a_whole_says_so(monkeypatch, capsys):
     monkeypatch.setattr(bench.launch.warm_start, "run_warm", lambda arguments: 128 + signal.SIGKILL)
     monkeypatch.setenv("IMSSL_BENCH_WARM_START", "1")
     assert bench.stage.main() == 137
-    assert "the stage was killed, perhaps for want of memory" in capsys.readouterr().err
+    assert "the stage was killed, perhaps because memory ran out" in capsys.readouterr().err
 
 
 ERRORS = {

@@ -11,7 +11,7 @@ from bench.machine import lock
 from bench.stages import inputs
 from imssl.errors import UserError
 
-ROOT = Path(lock.__file__).parents[1]
+ROOT = Path(lock.__file__).parents[2]
 
 
 @pytest.fixture

@@ -24,15 +24,15 @@ def refused():
 @pytest.mark.parametrize("count", ["1", "3"])
 def test_tasks_return_in_their_order(monkeypatch, count):
     monkeypatch.setenv("IMSSL_BENCH_WORKERS", count)
-    found = side_by_side([partial(squares, size) for size in range(8)])
-    for size, own in enumerate(found):
-        assert own["values"].tolist() == [number * number for number in range(size)]
-    forked = {own["process"] for own in found} - {os.getpid()}
+    results = side_by_side([partial(squares, size) for size in range(8)])
+    for size, result in enumerate(results):
+        assert result["values"].tolist() == [number * number for number in range(size)]
+    forked = {result["process"] for result in results} - {os.getpid()}
     assert len(forked) == 0 if count == "1" else len(forked) > 1
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_what_a_task_refuses_is_told(monkeypatch, count):
+def test_what_a_task_refuses_is_reported(monkeypatch, count):
     monkeypatch.setenv("IMSSL_BENCH_WORKERS", count)
     with pytest.raises(UserError, match="no such thing"):
         side_by_side([partial(squares, 2), refused])

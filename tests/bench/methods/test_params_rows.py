@@ -71,7 +71,7 @@ def test_line_ends_of_windows_and_a_missing_last_one_are_kept():
 
 @pytest.mark.parametrize("section", ["{moco: {}, mini: {}}", "{moco: {}}"])
 def test_a_section_in_one_line_is_left_alone(section):
-    with pytest.raises(UserError, match="one method a line"):
+    with pytest.raises(UserError, match="one method below another"):
         with_row(f"methods: {section}\n", "mine", {})
 
 

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.perf import suite
 from bench.perf.groups import analyses, augmentation, finetuning, memory, probes, sharing
-from bench.perf.measure import Effort
-from bench.perf.timed_run import Setting
+from bench.perf.timed_run import Workload
+from bench.perf.timing import Effort
 from imssl.errors import UserError
 from imssl.settings.hardware import Hardware
 
 CPU = Hardware(device="cpu", threads=1, precision="float32")
-ONCE = Effort(rounds=1, seconds=1.0, longest_step=60.0, settings=1)
+ONCE = Effort(rounds=1, seconds=1.0, longest_step=60.0, workloads=1)
 
 
 def test_pipelines_of_augmentation_are_alike_in_mean_and_spread(chest, histology, tmp_path):
@@ -64,10 +64,10 @@ def test_fine_tuning_is_measured(tmp_path):
 
 def test_cells_side_by_side_are_compared_with_one_cell(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        sharing, "settings_for", lambda _: [Setting("resnet18", 16, 4), Setting("resnet18", 128, 4)]
+        sharing, "workloads_for", lambda _: [Workload("resnet18", 16, 4), Workload("resnet18", 128, 4)]
     )
     divided = CPU.model_copy(update={"threads": 2})
-    brief = Effort(rounds=1, seconds=0.01, longest_step=60.0, settings=2)
+    brief = Effort(rounds=1, seconds=0.01, longest_step=60.0, workloads=2)
     one, two = sharing.measure(brief, divided, torch.device("cpu"), tmp_path)
     assert one.name.startswith("1 cell of 2 threads, moco, ResNet-18, 16 px")
     assert two.name.startswith("2 cells of 1 thread, ")
@@ -76,9 +76,9 @@ def test_cells_side_by_side_are_compared_with_one_cell(tmp_path, monkeypatch):
     assert two.ratio.median == pytest.approx(two.value.median / one.value.median)
 
 
-def test_a_cell_that_ends_early_is_told_of(tmp_path):
-    setting, nowhere = Setting("resnet18", 16, 4), tmp_path / "nowhere"
-    with pytest.raises(UserError, match="has ended"), sharing.cells(1, setting, nowhere, CPU):
+def test_a_cell_that_ends_early_is_reported(tmp_path):
+    workload, nowhere = Workload("resnet18", 16, 4), tmp_path / "nowhere"
+    with pytest.raises(UserError, match="has ended"), sharing.cells(1, workload, nowhere, CPU):
         pass
 
 
@@ -119,7 +119,7 @@ def test_an_unknown_group_is_refused(project):
 
 
 def test_the_verb_prints_a_table_or_json_and_writes_markdown(project, monkeypatch):
-    row = suite.Row("CKA", "small", "s", None, note="left out")
+    row = suite.PerfRow("CKA", "small", "s", None, note="left out")
     monkeypatch.setattr(suite, "measure", lambda *_: iter([row]))
     assert "left out" in CliRunner().invoke(app, ["perf"]).stdout
     result = CliRunner().invoke(app, ["perf", "--json", "--markdown", "table.md", "--threads", "1"])

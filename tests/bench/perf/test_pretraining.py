@@ -1,4 +1,4 @@
-"""What is timed is what the suite does: the figures themselves are nobody's business here."""
+"""What is timed is what the suite does; the figures themselves are not tested."""
 
 from dataclasses import replace
 
@@ -6,22 +6,23 @@ import numpy as np
 import pytest
 import torch
 
+from bench.perf import timed_run
 from bench.perf.groups import pretraining
 from bench.perf.groups.pretraining import measure
-from bench.perf.measure import Effort
-from bench.perf.timed_run import METHODS, Setting, TimedRun, recipe_for
+from bench.perf.timed_run import METHODS, TimedRun, Workload, recipe_for
+from bench.perf.timing import Effort
 from imssl.features import fingerprint
 from imssl.settings.encoder import EncoderSettings
 from imssl.settings.hardware import Hardware
 
 CPU = Hardware(device="cpu", threads=1, precision="float32")
-ONCE = Effort(rounds=1, seconds=0.01, longest_step=60.0, settings=1)
+ONCE = Effort(rounds=1, seconds=0.01, longest_step=60.0, workloads=1)
 
 
 @pytest.fixture
 def timed(histology):
     def make(method: str) -> TimedRun:
-        recipe = recipe_for(Setting("resnet18", 16, 8), histology, CPU, torch.device("cpu"))
+        recipe = recipe_for(Workload("resnet18", 16, 8), histology, CPU, torch.device("cpu"))
         return TimedRun(*METHODS[method], EncoderSettings(name="resnet18", stem="imagenet", width=8), recipe)
 
     return make
@@ -40,7 +41,7 @@ def test_both_sides_take_real_steps(timed, method):
 
 def test_the_compute_limit_does_no_data_work(timed, monkeypatch):
     run = timed("moco")
-    monkeypatch.setattr(pretraining, "batch_of", lambda *_: pytest.fail("made a batch"))
+    monkeypatch.setattr(timed_run, "batch_of", lambda *_: pytest.fail("made a batch"))
     run.compute_only(1)
     with pytest.raises(pytest.fail.Exception):
         run.end_to_end(1)
@@ -58,8 +59,8 @@ def test_end_to_end_makes_new_views_in_every_step(timed, monkeypatch):
     assert not np.allclose(seen[0].views[0], seen[1].views[0])
 
 
-def test_rows_of_a_setting_and_a_word_where_it_is_too_slow(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretraining, "settings_for", lambda _: [Setting("resnet18", 16, 4)])
+def test_rows_of_a_workload_and_a_note_where_it_is_too_slow(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "workloads_for", lambda _: [Workload("resnet18", 16, 4)])
     monkeypatch.setattr(pretraining, "METHODS", {"moco": METHODS["moco"]})
     monkeypatch.setattr(pretraining, "QUEUE", 64)
     rows = list(measure(ONCE, CPU, torch.device("cpu"), tmp_path, "lightly"))
@@ -76,12 +77,12 @@ def test_rows_of_a_setting_and_a_word_where_it_is_too_slow(tmp_path, monkeypatch
 def test_lightlys_model_is_ours_in_size_and_precision(histology):
     from bench.perf.groups.lightly_moco import LightlyRun
 
-    setting = Setting("resnet18", 16, 4)
-    run = LightlyRun(setting, histology, CPU, torch.device("cpu"), steps=2, queue=32)
+    workload = Workload("resnet18", 16, 4)
+    run = LightlyRun(workload, histology, CPU, torch.device("cpu"), steps=2, queue=32)
     ours = TimedRun(
         *METHODS["moco"],
         EncoderSettings(name="resnet18", stem="imagenet"),
-        recipe_for(setting, histology, CPU, torch.device("cpu")),
+        recipe_for(workload, histology, CPU, torch.device("cpu")),
     )
     theirs = sum(weight.numel() for weight in run.backbone.parameters())
     assert theirs == sum(weight.numel() for weight in ours.training.method.encoder.parameters())

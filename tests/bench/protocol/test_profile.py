@@ -7,7 +7,7 @@ import pytest
 
 from bench.cells.method_facts import method_facts
 from bench.protocol.params_file import read_params
-from bench.protocol.profile import PLACE, find_data, profiles, use_profile
+from bench.protocol.profile import PLACEHOLDER, find_data, profiles, use_profile
 from bench.protocol.protocol import read_protocol
 from imssl.errors import UserError
 
@@ -42,7 +42,7 @@ def test_every_profile_is_a_protocol_whose_methods_load(empty, name):
     protocol = read_protocol()
     assert protocol.profile == name
     assert list(method_facts(protocol)) == ["random-init", "moco", "moco-mse", "moco-barlow"]
-    assert PLACE.search(Path("params.yaml").read_text()) is None
+    assert PLACEHOLDER.search(Path("params.yaml").read_text()) is None
 
 
 def test_only_the_demo_needs_no_data(empty):

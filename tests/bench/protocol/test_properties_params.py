@@ -40,8 +40,8 @@ def attempt(read, text: bytes | str):
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=60) | YAML_LIKE)
 def test_any_file_is_a_mapping_or_a_message(content):
-    found = attempt(read_params, content)
-    assert found is None or isinstance(found, dict)
+    outcome = attempt(read_params, content)
+    assert outcome is None or isinstance(outcome, dict)
 
 
 @settings(max_examples=40, deadline=None)
@@ -49,15 +49,15 @@ def test_any_file_is_a_mapping_or_a_message(content):
 def test_any_value_of_any_section_is_a_protocol_or_a_message(section, value):
     content = json.loads(json.dumps(attempt(read_params, TINY), default=str))
     content[section] = value
-    found = attempt(read_protocol, json.dumps(content))
-    assert found is None or isinstance(found, Protocol)
+    outcome = attempt(read_protocol, json.dumps(content))
+    assert outcome is None or isinstance(outcome, Protocol)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(TINY) - 1), YAML_LIKE)
 def test_any_edit_of_a_protocol_is_a_protocol_or_a_message(place, passage):
-    found = attempt(read_protocol, TINY[:place] + passage + TINY[place + 8 :])
-    assert found is None or isinstance(found, Protocol)
+    outcome = attempt(read_protocol, TINY[:place] + passage + TINY[place + 8 :])
+    assert outcome is None or isinstance(outcome, Protocol)
 
 
 @settings(max_examples=15, deadline=None)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.cells.method_facts import method_facts
-from bench.conformance.check import CheckReport, RuleOutcome
+from bench.conformance.rule import CheckReport, RuleOutcome
 from bench.methods import checked
 from bench.methods.checked import check_state, record_of
 from bench.protocol import registry
@@ -105,7 +105,7 @@ def test_a_method_file_defines_exactly_one_method(edited, tmp_path, monkeypatch,
     monkeypatch.setattr(imssl.methods, "__path__", [str(tmp_path / "methods")])
     monkeypatch.delitem(__import__("sys").modules, "imssl.methods.mine", raising=False)
     protocol = edited("  random-init: {}\n", "  mine: {}\n")
-    with pytest.raises(UserError, match=f"exactly one class .* found: {found}"):
+    with pytest.raises(UserError, match=f"exactly one subclass .* found: {found}"):
         load_method("mine", protocol)
 
 

@@ -51,19 +51,19 @@ def first_of(split: str) -> int:
 def test_clean_data_passes_and_is_counted(audit):
     status, out, err = audit("--json")
     assert (status, err) == (0, "")
-    found = {one["dataset"]: one for one in json.loads(out)}
-    assert list(found) == ["chest", "fundus"]
-    assert found["chest"]["findings"] == []
-    assert found["chest"]["image_shape"] == [16, 16, 1]
+    audits = {content["dataset"]: content for content in json.loads(out)}
+    assert list(audits) == ["chest", "fundus"]
+    assert audits["chest"]["findings"] == []
+    assert audits["chest"]["image_shape"] == [16, 16, 1]
     table = samples()
-    for content in found["chest"]["contents"]:
-        own = table[table["split"] == content["split"]]
-        assert content["images"] == len(own)
-        assert content["patients"] == own["patient"].nunique()
-        assert content["per_class"] == own.drop(columns=["id", "patient", "split"]).sum().to_dict()
+    for content in audits["chest"]["contents"]:
+        rows = table[table["split"] == content["split"]]
+        assert content["images"] == len(rows)
+        assert content["patients"] == rows["patient"].nunique()
+        assert content["per_class"] == rows.drop(columns=["id", "patient", "split"]).sum().to_dict()
     status, out, _ = audit("chest")
     assert status == 0
-    assert "16 x 16 pixels, 1 channels" in out
+    assert "16 x 16 pixels, 1 channel" in out
     assert "nothing crosses" in out
 
 

@@ -64,10 +64,10 @@ def features(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_last_epoch_is_shown_beside_the_best(finetuned):
-    (one,) = spring("last-epoch", read_protocol())
-    assert (one.honest, one.trapped) == (0.8, 0.7)
-    assert one.moved == pytest.approx(-0.1)
-    assert one.where == "chest moco seed 0 0.5"
+    (number,) = spring("last-epoch", read_protocol())
+    assert (number.honest, number.trapped) == (0.8, 0.7)
+    assert number.moved == pytest.approx(-0.1)
+    assert number.where == "chest moco seed 0 0.5"
 
 
 def test_the_narrow_interval_shrinks_with_the_resamples(finetuned, edited):
@@ -79,8 +79,8 @@ def test_the_narrow_interval_shrinks_with_the_resamples(finetuned, edited):
 
 
 def test_the_spread_between_classes_widens_the_interval(finetuned):
-    (one,) = spring("class-spread", read_protocol())
-    assert one.trapped > 1.5 * one.honest > 0
+    (number,) = spring("class-spread", read_protocol())
+    assert number.trapped > 1.5 * number.honest > 0
 
 
 def test_dropping_the_last_batch_is_the_metric_of_fewer_images(finetuned):
@@ -90,29 +90,29 @@ def test_dropping_the_last_batch_is_the_metric_of_fewer_images(finetuned):
     classes = [name.removeprefix("probability_") for name in table.columns if name.startswith("probability_")]
 
     def macro(rows: pd.DataFrame) -> float:
-        kept = [name for name in classes if rows[name].nunique() > 1]
-        return float(np.mean([roc_auc_score(rows[name], rows[f"probability_{name}"]) for name in kept]))
+        present = [name for name in classes if rows[name].nunique() > 1]
+        return float(np.mean([roc_auc_score(rows[name], rows[f"probability_{name}"]) for name in present]))
 
-    (one,) = spring("drop-last", read_protocol())
+    (number,) = spring("drop-last", read_protocol())
     assert len(table) == 24
-    assert one.quantity.endswith("8 dropped")
-    assert one.honest == pytest.approx(macro(table))
-    assert one.trapped == pytest.approx(macro(table[:16]))
+    assert number.quantity.endswith("8 dropped")
+    assert number.honest == pytest.approx(macro(table))
+    assert number.trapped == pytest.approx(macro(table[:16]))
 
 
 def test_biased_cka_of_unrelated_images_is_far_above_zero(finetuned):
-    (one,) = spring("biased-cka", read_protocol())
+    (number,) = spring("biased-cka", read_protocol())
     before, after = features(finetuned)
     chance = [linear_cka(before, np.random.default_rng(i).permutation(after)) for i in range(50)]
-    assert min(chance) <= one.trapped <= max(chance)
-    assert one.trapped > 0.5
-    assert abs(one.honest) < 0.3
+    assert min(chance) <= number.trapped <= max(chance)
+    assert number.trapped > 0.5
+    assert abs(number.honest) < 0.3
 
 
 def test_unpaired_rows_lose_the_similarity(finetuned):
-    (one,) = spring("unpaired-cka", read_protocol())
-    assert one.honest > 0.9
-    assert abs(one.trapped) < 0.3
+    (number,) = spring("unpaired-cka", read_protocol())
+    assert number.honest > 0.9
+    assert abs(number.trapped) < 0.3
 
 
 def test_bandwidths_at_both_ends_say_nothing(finetuned):
@@ -137,7 +137,7 @@ def test_the_verb_prints_both_numbers_and_how_far_it_moves(finetuned, monkeypatc
     assert status == 0
     assert json.loads(out)[0]["trapped"] == 0.7
     status, out, _ = bench_command(monkeypatch, capsys, "trap", "last-epoch")
-    assert "moves 1 numbers by -0.100 on average" in " ".join(out.split())
+    assert "moves 1 number by -0.100 on average" in " ".join(out.split())
     status, out, _ = bench_command(monkeypatch, capsys, "trap")
     assert all(name in out for name in TRAPS)
 

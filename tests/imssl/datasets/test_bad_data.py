@@ -170,10 +170,10 @@ NIH = {
     "a row without an image": (without(X1), [X1, "no image file"]),
     "an image without a row": (replaced(TABLE, f"{X1},No Finding,1\n", ""), [X1, "no row"]),
     "an image twice": (lambda files: files | {f"images_2/{X1}": b"other"}, [X1, "duplicate id"]),
-    "a list alone": (nih_with({"train_list.txt": X1}), ["train_list.txt only"]),
+    "a list alone": (nih_with({"train_list.txt": X1}), ["only train_list.txt"]),
     "an image in two lists": (
         nih_with({"train_list.txt": X1, "val_list.txt": X1, "test_list.txt": X2}),
-        ["in the split lists of train and of val"],
+        ["in the split lists of both train and val"],
     ),
     "a patient in two splits": (
         lambda files: (
@@ -205,14 +205,14 @@ NIH = {
             {name: files[name] for name in (f"images/{X1}", f"images/{X2}")}
             | {TABLE: f"Image Index,Finding Labels,Patient ID\n{X1},No Finding,1\n{X2},No Finding,2\n"}
         ),
-        ["3 splits need as many patients", "there are 2"],
+        ["3 splits need at least as many patients", "there are only 2"],
     ),
     "one image": (
         lambda files: (
             {f"images/{X1}": files[f"images/{X1}"]}
             | {TABLE: f"Image Index,Finding Labels,Patient ID\n{X1},No Finding,1\n"}
         ),
-        ["3 splits need as many patients", "there are 1"],
+        ["3 splits need at least as many patients", "there are only 1"],
     ),
 }
 

@@ -27,18 +27,18 @@ def test_eight_bit_pixels_come_out_as_they_are(shape):
 def test_transparency_is_laid_over_black():
     pixels = random_pixels(6, 4, 4)
     expected = pixels[..., :3].astype(float) * pixels[..., 3:] / 255
-    found = decode(encoded(Image.fromarray(pixels)), "x")
-    assert found.shape == (6, 4, 3)
-    assert np.abs(found - expected).max() <= 1
+    decoded = decode(encoded(Image.fromarray(pixels)), "x")
+    assert decoded.shape == (6, 4, 3)
+    assert np.abs(decoded - expected).max() <= 1
     opaque = pixels | np.array([0, 0, 0, 255], dtype=np.uint8)
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(opaque)), "x"), pixels[..., :3])
 
 
 def test_grey_with_alpha_stays_grey():
     pixels = random_pixels(6, 4, 2)
-    found = decode(encoded(Image.fromarray(pixels)), "x")
-    assert found.shape == (6, 4)
-    assert np.abs(found - pixels[..., 0].astype(float) * pixels[..., 1] / 255).max() <= 1
+    decoded = decode(encoded(Image.fromarray(pixels)), "x")
+    assert decoded.shape == (6, 4)
+    assert np.abs(decoded - pixels[..., 0].astype(float) * pixels[..., 1] / 255).max() <= 1
 
 
 def test_a_palette_gives_its_colours():
@@ -52,8 +52,8 @@ def test_a_palette_gives_its_colours():
 def test_a_transparent_palette_entry_is_black():
     image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8))
     image.putpalette([200, 10, 10, 10, 200, 10])
-    found = decode(encoded(image, transparency=0), "x")
-    np.testing.assert_array_equal(found, [[[0, 0, 0], [10, 200, 10]]])
+    decoded = decode(encoded(image, transparency=0), "x")
+    np.testing.assert_array_equal(decoded, [[[0, 0, 0], [10, 200, 10]]])
 
 
 def test_one_bit_becomes_black_and_white():
@@ -65,9 +65,9 @@ def test_one_bit_becomes_black_and_white():
 def test_sixteen_bits_keep_their_full_range(kind):
     pixels = random_pixels(6, 4, dtype=np.uint16)
     pixels[0, :3] = 0, 257, 65535
-    found = decode(encoded(Image.fromarray(pixels), kind), "x")
-    np.testing.assert_array_equal(found, np.round(pixels / 257))
-    assert found[0, :3].tolist() == [0, 1, 255]
+    decoded = decode(encoded(Image.fromarray(pixels), kind), "x")
+    np.testing.assert_array_equal(decoded, np.round(pixels / 257))
+    assert decoded[0, :3].tolist() == [0, 1, 255]
 
 
 def test_big_endian_and_thirty_two_bit_greys_are_the_same():
@@ -90,9 +90,9 @@ def test_values_beyond_sixteen_bits_and_floats_are_refused():
 
 def test_cmyk_becomes_rgb():
     image = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
-    found = decode(encoded(image, "TIFF"), "x")
-    assert found.shape == (4, 4, 3)
-    assert found[0, 0].tolist() == [255, 0, 0]
+    decoded = decode(encoded(image, "TIFF"), "x")
+    assert decoded.shape == (4, 4, 3)
+    assert decoded[0, 0].tolist() == [255, 0, 0]
 
 
 def test_every_truncation_is_a_bad_image():
@@ -141,11 +141,11 @@ def test_a_larger_bomb_is_refused_by_pillow():
 def test_padding_is_central_black_and_keeps_the_aspect_ratio(height, width):
     side = max(height, width)
     pixels = np.full((height, width, 3), 255, dtype=np.uint8)
-    found = to_square(pixels, side, 3)
+    square = to_square(pixels, side, 3)
     top, left = (side - height) // 2, (side - width) // 2
     expected = np.zeros((side, side, 3), dtype=np.uint8)
     expected[top : top + height, left : left + width] = 255
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(square, expected)
 
 
 def test_the_right_size_is_left_alone():
@@ -168,6 +168,6 @@ def test_channels():
     grey, colour = random_pixels(8, 8), random_pixels(8, 8, 3)
     np.testing.assert_array_equal(to_square(grey, 8, 3), np.repeat(grey[..., None], 3, axis=2))
     luma = colour @ np.array([0.299, 0.587, 0.114])
-    found = to_square(colour, 8, 1)
-    assert found.shape == (8, 8, 1)
-    assert np.abs(found[..., 0] - luma).max() <= 1
+    square = to_square(colour, 8, 1)
+    assert square.shape == (8, 8, 1)
+    assert np.abs(square[..., 0] - luma).max() <= 1

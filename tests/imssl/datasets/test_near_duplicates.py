@@ -49,9 +49,9 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_copies_are_found_and_nothing_else(pictures, change):
     copies = np.array([CHANGES[change](picture) for picture in pictures[:10]])
-    found = near_duplicates(np.concatenate([pictures, copies]))
-    assert found.pairs.tolist() == [[row, 40 + row] for row in range(10)]
-    assert (found.correlations >= 0.97).all()
+    duplicates = near_duplicates(np.concatenate([pictures, copies]))
+    assert duplicates.pairs.tolist() == [[row, 40 + row] for row in range(10)]
+    assert (duplicates.correlations >= 0.97).all()
 
 
 def test_unlike_pictures_and_mirrored_ones_are_no_copies(pictures):
@@ -60,10 +60,10 @@ def test_unlike_pictures_and_mirrored_ones_are_no_copies(pictures):
 
 def test_correlations_equal_numpy(pictures):
     copies = np.array([recompressed(picture) for picture in pictures[:4]])
-    found = near_duplicates(np.concatenate([pictures, copies]), min_correlation=-1)
-    for (a, b), correlation in zip(found.pairs, found.correlations, strict=True):
-        one, other = (np.concatenate([pictures, copies])[row].ravel().astype(float) for row in (a, b))
-        assert correlation == pytest.approx(np.corrcoef(one, other)[0, 1], abs=1e-12)
+    duplicates = near_duplicates(np.concatenate([pictures, copies]), min_correlation=-1)
+    for (a, b), correlation in zip(duplicates.pairs, duplicates.correlations, strict=True):
+        first, second = (np.concatenate([pictures, copies])[row].ravel().astype(float) for row in (a, b))
+        assert correlation == pytest.approx(np.corrcoef(first, second)[0, 1], abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 9, 28])
@@ -90,7 +90,7 @@ def test_similar_hashes_are_those_of_all_pairs(max_distance):
         bits = np.unpackbits(hashes[row])
         bits[generator.choice(128, row % 13, replace=False)] ^= 1
         hashes[150 + row] = np.packbits(bits)
-    found = {
+    duplicates = {
         (int(a), int(b)): int(distance)
         for pairs, distances in similar_hashes(hashes, max_distance)
         for (a, b), distance in zip(pairs, distances, strict=True)
@@ -101,7 +101,7 @@ def test_similar_hashes_are_those_of_all_pairs(max_distance):
         distance = int(np.abs(bits[a] - bits[b]).sum())
         if distance <= max_distance:
             expected[a, b] = distance
-    assert found == expected
+    assert duplicates == expected
     assert len(expected) >= 11
 
 
@@ -109,9 +109,9 @@ def test_a_hundred_thousand_hashes_need_no_matrix_of_pairs():
     hashes = np.random.default_rng(2).integers(0, 256, (100_000, 16), dtype=np.uint8)
     hashes[-3:] = hashes[:3]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = [pair for pairs, _ in similar_hashes(hashes, 7) for pair in pairs.tolist()]
+    duplicates = [pair for pairs, _ in similar_hashes(hashes, 7) for pair in pairs.tolist()]
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert set(map(tuple, found)) == {(row, 99_997 + row) for row in range(3)}
+    assert set(map(tuple, duplicates)) == {(row, 99_997 + row) for row in range(3)}
     assert grown_mib < 500  # one bit for each of all pairs would be 600
 
 

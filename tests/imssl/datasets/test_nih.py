@@ -114,13 +114,13 @@ def test_what_does_not_match_is_bad(tmp_path, write_tree, tree, png):
 
 def test_an_image_in_two_lists_is_refused(tmp_path, write_tree, tree):
     tree["val_list.txt"] += "00000004_000.png"
-    with pytest.raises(UserError, match=r"00000004_000\.png is in the split lists of val and of test"):
+    with pytest.raises(UserError, match=r"00000004_000\.png is in the split lists of both val and test"):
         nih.source(write_tree(tmp_path / "nih", tree))
 
 
 def test_incomplete_lists_are_refused(tmp_path, write_tree, tree):
     del tree["val_list.txt"]
-    with pytest.raises(UserError, match=r"has test_list\.txt, train_list\.txt only"):
+    with pytest.raises(UserError, match=r"has only test_list\.txt, train_list\.txt"):
         nih.source(write_tree(tmp_path / "nih", tree))
 
 

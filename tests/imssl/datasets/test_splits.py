@@ -96,7 +96,7 @@ def test_validation_is_drawn_from_training_by_patient(data):
 
 
 def test_too_few_patients_are_refused():
-    with pytest.raises(UserError, match="there are 2"):
+    with pytest.raises(UserError, match="there are only 2"):
         assign_splits(["a", "a", "b"], np.array([0, 1, 0]), "binary", 0)
     with pytest.raises(ValueError, match="sum to 1"):
         assign_splits(["a", "b", "c"], np.array([0, 1, 0]), "binary", 0, (0.7, 0.1, 0.1))

@@ -17,10 +17,10 @@ OPTIMISATION = Optimisation(learning_rate=0.1, momentum=0.9, weight_decay=1e-4, 
 
 def test_the_loss_and_its_gradient_equal_lightly_and_numpy(make_method, make_batch):
     method, batch = make_method(Simsiam, **SMALL).train(), make_batch()
-    other = copy.deepcopy(method)
+    reference = copy.deepcopy(method)
     loss = method.losses(batch)["similarity"]
-    z = [other.projector(other.encoder(view).embedding) for view in batch.views]
-    p = [other.predictor(projection) for projection in z]
+    z = [reference.projector(reference.encoder(view).embedding) for view in batch.views]
+    p = [reference.predictor(projection) for projection in z]
     theirs = NegativeCosineSimilarity()
     expected = 0.5 * (theirs(p[0], z[1].detach()) + theirs(p[1], z[0].detach()))
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
@@ -31,7 +31,7 @@ def test_the_loss_and_its_gradient_equal_lightly_and_numpy(make_method, make_bat
     assert loss.item() == pytest.approx(-np.mean(cosines), rel=1e-5)
     loss.backward()
     expected.backward()
-    for (name, weight), same in zip(method.named_parameters(), other.parameters(), strict=True):
+    for (name, weight), same in zip(method.named_parameters(), reference.parameters(), strict=True):
         assert weight.grad.any(), name
         torch.testing.assert_close(weight.grad, same.grad, rtol=1e-4, atol=1e-6, msg=name)
 

@@ -14,16 +14,19 @@ import pytest
 import bench
 from tests.bench.launch.warm_start.project import RUN_STAGE, Project
 
+LAUNCH = ("__init__", "warm_start", "warm_server")
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
-    (folder / "bench").mkdir()
-    for name in ("__init__.py", "stage.py", "warm_start.py", "warm_server.py"):
+    (folder / "bench" / "launch").mkdir(parents=True)
+    for name in ("__init__.py", "stage.py", *(f"launch/{name}.py" for name in LAUNCH)):
         shutil.copy(Path(bench.__file__).parent / name, folder / "bench" / name)
-    (folder / "bench" / "run_stage.py").write_text(RUN_STAGE)
-    file = folder / "bench" / "warm_server.py"
-    text, count = re.subn(r"HEAVY = \(.*?\n\)", 'HEAVY = ("decimal",)', file.read_text(), flags=re.DOTALL)
+    (folder / "bench" / "launch" / "run_stage.py").write_text(RUN_STAGE)
+    file = folder / "bench" / "launch" / "warm_server.py"
+    few = 'LIBRARIES = ("decimal",)'
+    text, count = re.subn(r"LIBRARIES = \(.*?\n\)", few, file.read_text(), flags=re.DOTALL)
     assert count == 1
     file.write_text(text)
     return folder

@@ -1,4 +1,4 @@
-"""A project with a warm start, in which a stage does what it is told."""
+"""A project with a warm start, in which a stage runs the code that it is given."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# A stage that does what it is told, instead of training something.
+# A stage that runs the code it is given, instead of training something.
 RUN_STAGE = """
 def run_stage(arguments):
     scope = {}

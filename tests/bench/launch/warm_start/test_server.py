@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import bench
+from bench.launch.warm_server import LIBRARIES
 from tests.bench.launch.warm_start.project import runs, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="stages are warm-started on Linux only")
@@ -22,8 +24,8 @@ SLOW = "decimal_slow"
 def slow(project):
     """The project, whose server imports for a second and a half."""
     (project.folder / f"{SLOW}.py").write_text("import time; time.sleep(1.5)")
-    file = project.folder / "bench" / "warm_server.py"
-    file.write_text(file.read_text().replace('HEAVY = ("decimal",)', f'HEAVY = ("{SLOW}",)'))
+    file = project.folder / "bench" / "launch" / "warm_server.py"
+    file.write_text(file.read_text().replace('LIBRARIES = ("decimal",)', f'LIBRARIES = ("{SLOW}",)'))
     return project
 
 
@@ -143,3 +145,32 @@ def test_a_stage_runs_in_the_client_where_no_server_can_be_had(project, tmp_path
         output, _ = process.communicate(timeout=60)
         assert output == f"{process.pid} False\n", environment
     assert list(project.temporary.iterdir()) == []
+
+
+# Prints the modules that a stage's first model, tables and chart import after the server's imports.
+FIRST_USES = """
+import sys
+from bench.launch.warm_server import _import_libraries
+_import_libraries()
+import altair, pandas, pydantic
+imported = set(sys.modules)
+class Settings(pydantic.BaseModel):
+    widths: list[int] = [1]
+Settings.model_json_schema()
+table = pandas.DataFrame({"method": ["moco", "byol"], "auroc": [0.7, 0.8]})
+table.to_csv(index=False)
+table.to_dict("records")
+altair.Chart(table).mark_bar().encode(x="method:N", y="auroc:Q", color="method").to_dict()
+print(sorted(set(sys.modules) - imported))
+"""
+
+
+@pytest.mark.slow
+def test_the_server_has_imported_what_libraries_import_at_their_first_use():
+    environment = os.environ | {"PYTHONPATH": str(Path(bench.__file__).parents[1])}
+    command = [sys.executable, "-c", FIRST_USES]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_no_private_module_of_a_library_is_named():
+    assert [name for name in LIBRARIES if any(part.startswith("_") for part in name.split("."))] == []

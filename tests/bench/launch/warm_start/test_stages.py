@@ -73,7 +73,7 @@ def test_an_edit_between_two_calls_is_seen(project):
     assert (first, project.run(code)[1].split()) == ("first", ["and", "second", server])
     (project.folder / "bench" / "new.py").write_text("value = 'new'\n")
     assert project.run("import bench.new; print(bench.new.value)") == (0, "new\n")
-    run_stage = project.folder / "bench" / "run_stage.py"
+    run_stage = project.folder / "bench" / "launch" / "run_stage.py"
     run_stage.write_text("def run_stage(arguments):\n    return 77\n")
     assert project.run("")[0] == 77
     run_stage.write_text(RUN_STAGE)
@@ -84,7 +84,7 @@ def test_an_edit_of_the_warm_start_itself_is_seen(project):
     old = project.server()
     servers = {old}
     for name in ("warm_start.py", "warm_server.py"):
-        with (project.folder / "bench" / name).open("a") as file:
+        with (project.folder / "bench" / "launch" / name).open("a") as file:
             file.write("\n# edited\n")
         servers.add(project.server())
     assert len(servers) == 3

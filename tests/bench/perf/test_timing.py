@@ -4,19 +4,19 @@ import json
 import pytest
 from rich.console import Console
 
-from bench.perf.measure import Figure, Spread, interleaved, per_second, spread, times_faster
 from bench.perf.table import as_json, as_markdown, as_table
+from bench.perf.timing import PerfRow, Quartiles, interleaved, per_second, quartiles, times_faster
 
 
-def test_spread_is_the_median_and_the_quartiles():
-    assert spread([4.0, 1.0, 3.0, 2.0, 5.0]) == Spread(median=3.0, low=2.0, high=4.0, count=5)
-    assert spread([7.0]) == Spread(7.0, 7.0, 7.0, 1)
+def test_quartiles_of_repetitions():
+    assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == Quartiles(median=3.0, low=2.0, high=4.0, count=5)
+    assert quartiles([7.0]) == Quartiles(7.0, 7.0, 7.0, 1)
 
 
 def test_ratios_are_taken_round_by_round():
     # The machine is ten times slower in the second round, for both: the ratio does not see it.
     seconds = {"ours": [1.0, 10.0, 2.0], "theirs": [3.0, 30.0, 6.0]}
-    assert times_faster(seconds, "ours", "theirs") == Spread(3.0, 3.0, 3.0, 3)
+    assert times_faster(seconds, "ours", "theirs") == Quartiles(3.0, 3.0, 3.0, 3)
     assert per_second(seconds["ours"], 20).median == 10
 
 
@@ -42,15 +42,19 @@ def test_calls_take_turns_and_the_first_of_each_is_not_counted():
     ],
 )
 def test_a_target_judges_the_ratio_where_there_is_one(value, ratio, targets, met):
-    row = Figure("group", "name", "s", value and spread([value]), ratio=ratio and spread([ratio]), **targets)
+    row = PerfRow(
+        "group", "name", "s", value and quartiles([value]), ratio=ratio and quartiles([ratio]), **targets
+    )
     assert row.met is met
 
 
 def test_the_table_says_everything_in_every_form():
     rows = [
-        Figure("CKA", "large", "s", spread([4.0, 6.0, 5.0]), at_most=4.5),
-        Figure("pretraining", "moco", "images/s", spread([1234.5]), "lightly", spread([1.5]), at_least=1.4),
-        Figure("pretraining", "ResNet-50", "images/s", None, note="left out: too slow"),
+        PerfRow("CKA", "large", "s", quartiles([4.0, 6.0, 5.0]), at_most=4.5),
+        PerfRow(
+            "pretraining", "moco", "images/s", quartiles([1234.5]), "lightly", quartiles([1.5]), at_least=1.4
+        ),
+        PerfRow("pretraining", "ResNet-50", "images/s", None, note="left out: too slow"),
     ]
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(as_table(rows, "a machine"))

@@ -1,4 +1,4 @@
-"""What a check is, and what the checks of one method file found."""
+"""What a rule is, and what checking one method file against the rules gives."""
 
 import json
 from collections.abc import Callable
@@ -14,11 +14,11 @@ SCHEMA_VERSION = 1
 
 
 class Unmet(Exception):
-    """A method does not do what a rule expects; the message says what was found instead."""
+    """A method does not do what a rule expects; the message says what it does instead."""
 
 
 class NotApplicable(Exception):
-    """A rule cannot be tried on this method or machine; the message says why."""
+    """A rule cannot be checked for this method or on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Rule:
     """One thing that is expected of every method.
 
     Attributes:
-        name: first column of the table.
+        name: shown in the first column of the table.
         expected: what a method must do.
-        hint: how to mend a method that does not.
-        find: tries it and says what was found; raises :class:`Unmet` or :class:`NotApplicable`.
-        trains: whether it needs a method that can take a step.
+        hint: how to mend a method that does not do it.
+        find: checks a method and says what was found; raises :class:`Unmet` or :class:`NotApplicable`.
+        trains: whether checking it takes a training step.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class RuleOutcome:
-    """What came of one rule.
+    """What checking one rule gave.
 
     Attributes:
         name: of the rule.
-        status: ``skip`` where it could not be tried; ``found`` says why.
+        status: ``skip`` if it could not be checked; ``found`` then says why.
         expected: what a method must do.
-        found: what this one did.
-        hint: how to mend it; empty unless it failed.
+        found: what this method did.
+        hint: how to mend the method; empty unless the status is ``fail``.
     """
 
     name: str
@@ -61,14 +61,14 @@ class RuleOutcome:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All checks of one file; as JSON, what ``bench check-method --json`` prints.
+    """The outcomes of all rules for one file; as JSON, what ``bench check-method --json`` prints.
 
     Attributes:
-        file: path as given.
+        file: path as the user gave it.
         sha256: of the file's content.
         method: name of the class.
-        settings: hyper-parameters by row of params.yaml, defaults filled in.
-        checks: in the order in which they ran; empty where they were left out.
+        settings: hyper-parameters by row of params.yaml, defaults included.
+        checks: outcomes in the order in which the rules were checked; empty if the checks were left out.
         speed_ratio: seconds of a training step over those of ``moco``; None where not measured.
         memory_ratio: memory of a training step over that of ``moco``; None where not measured.
         versions: of the packages that can move a number.
@@ -85,10 +85,10 @@ class CheckReport:
 
     @property
     def failed(self) -> list[RuleOutcome]:
-        """The checks that failed."""
-        return [check for check in self.checks if check.status == "fail"]
+        """The outcomes of the rules that were not met."""
+        return [outcome for outcome in self.checks if outcome.status == "fail"]
 
     def as_json(self) -> str:
-        """One JSON object: ``schema_version``, ``passed``, and every attribute of this class and of Check."""
+        """A JSON object: ``schema_version``, ``passed``, and all attributes of report and outcomes."""
         content = {"schema_version": SCHEMA_VERSION, "passed": not self.failed, **asdict(self)}
         return json.dumps(content, indent=1, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""A method file as text: read and parsed, never run."""
+"""A method file's source: read and parsed, but never run here."""
 
 import ast
 import hashlib
@@ -11,7 +11,7 @@ from imssl.errors import UserError
 
 LARGEST_BYTES = 256 * 1024
 
-# A Python module that is importable, and whose name turns into an id by replacing _ with -.
+# Names that can be imported, and turn into an id of params.yaml by replacing _ with -.
 FILE_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*\.py")
 
 
@@ -20,9 +20,9 @@ class MethodSource:
     """A method file's content.
 
     Attributes:
-        path: as given.
-        content: its bytes.
-        text: decoded.
+        path: as the user gave it.
+        content: the bytes of the file.
+        text: the same, decoded.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class MethodSource:
 
     @property
     def sha256(self) -> str:
-        """Of the content."""
+        """SHA-256 of the content."""
         return hashlib.sha256(self.content).hexdigest()
 
 
@@ -43,8 +43,8 @@ def read_source(path: Path) -> MethodSource:
     """
     if not FILE_NAME.fullmatch(path.name):
         raise UserError(
-            f"{str(path)!r}: a method file's name is lower-case letters, digits and single underscores, "
-            "a letter first, and ends in .py, such as my_method.py. Rename it."
+            f"{str(path)!r}: the name of a method file consists of lower-case letters, digits and single "
+            "underscores, a letter first, and ends in .py, such as my_method.py. Rename it."
         )
     content = _content(path)
     try:
@@ -71,7 +71,7 @@ def _content(path: Path) -> bytes:
         if state.st_size > LARGEST_BYTES:
             raise UserError(
                 f"{path} has {state.st_size:,} bytes; a method file has at most {LARGEST_BYTES:,}. "
-                "Leave data and weights out of it: every method starts from the same initial weights."
+                "Take data and weights out of it: every method starts from the same initial weights."
             )
         with path.open("rb") as file:
             return file.read(LARGEST_BYTES)

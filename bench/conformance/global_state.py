@@ -1,4 +1,4 @@
-"""What a method file must leave as it is: the suite's code, torch's settings, the environment."""
+"""Global state that a method file must leave alone: the suite's code, torch's settings, the environment."""
 
 import inspect
 import os
@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 
-# Loading itself makes this one, see bench.conformance.loading.
-LOADED = "imssl.methods.__checked__"
+from bench.conformance.loading import PRIVATE_NAME
 
 
-def surroundings() -> dict[str, object]:
-    """Identities of everything in imssl's modules and classes, and torch's settings, by name."""
-    found: dict[str, object] = {}
+def global_state() -> dict[str, object]:
+    """Identities of all that imssl's modules and classes hold, torch's settings, the environment; by name."""
+    state: dict[str, object] = {}
     for name, module in list(sys.modules.items()):
-        if name.split(".")[0] == "imssl" and name != LOADED:
+        # The method file itself is loaded among imssl's modules, under a name of its own.
+        if name.split(".")[0] == "imssl" and name != PRIVATE_NAME:
             for key, value in vars(module).items():
                 if key.startswith("__") or inspect.ismodule(value):
                     continue
-                found[f"{name}.{key}"] = id(value)
+                state[f"{name}.{key}"] = id(value)
                 if inspect.isclass(value) and value.__module__ == name:
-                    found |= _members(f"{name}.{key}", value)
+                    state |= _members(f"{name}.{key}", value)
     for owner in (torch.nn.Module, torch.Tensor, torch.optim.SGD):
-        found |= _members(f"torch {owner.__name__}", owner)
-    found |= {f"os.environ {key}": value for key, value in os.environ.items()}
-    return found | {
+        state |= _members(f"torch {owner.__name__}", owner)
+    state |= {f"os.environ {key}": value for key, value in os.environ.items()}
+    return state | {
         "torch default dtype": torch.get_default_dtype(),
         "torch default device": torch.get_default_device(),
         "torch threads": torch.get_num_threads(),
@@ -40,8 +40,8 @@ def surroundings() -> dict[str, object]:
     }
 
 
-def changes(before: dict[str, object], after: dict[str, object]) -> list[str]:
-    """Names of what is no longer as it was; modules that were imported since are no change."""
+def changed_names(before: dict[str, object], after: dict[str, object]) -> list[str]:
+    """Names of what is no longer as it was; a module that was imported in between is no change."""
     missing = object()
     modules = {name.rpartition(".")[0] for name in before}
     return [
@@ -53,7 +53,7 @@ def changes(before: dict[str, object], after: dict[str, object]) -> list[str]:
 
 
 def random_states() -> dict[str, Any]:
-    """The state of every global generator."""
+    """The states of the global generators of torch, NumPy and random."""
     state = np.random.get_state(legacy=False)  # noqa: NPY002 (the global one is what is meant)
     return {
         "torch": torch.random.get_rng_state().numpy().tobytes(),
