@@ -11,6 +11,7 @@ import bench
 from bench.cells.predictions import Predictions
 from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import Protocol, read_protocol
+from bench.protocol.stage_specs import STAGES
 from bench.summary.bootstrap import bootstrap
 from bench.summary.draws import Comparison, ComparisonDraws
 from bench.summary.read import CellState, Results
@@ -132,8 +133,7 @@ def results_of(
     for cell, state in states.items():
         if state.status != "done":
             continue
-        blocks = {"finetune": [None], "probe": [1, 2, 3, 4]}.get(cell.stage, [])
-        for block in blocks:
+        for block in STAGES[cell.stage].predictions or {}:
             noise = np.random.default_rng([hash_of(cell.dataset), cell.seed]).normal(size=SAMPLES)
             own = np.random.default_rng([hash_of(f"{cell}{block}")]).normal(size=SAMPLES)
             scores = skill(cell, block) * labels + 0.9 * noise + 0.3 * own

@@ -12,7 +12,7 @@ from bench.launch.run_stage import run_stage
 from bench.perf.calibration import calibrate
 from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol, read_protocol
-from bench.protocol.stage_specs import CELL_STAGES
+from bench.protocol.stage_specs import CELL_STAGES, STAGES
 
 COSTS = Costs(
     fixed=1.0,
@@ -71,7 +71,7 @@ def test_a_plan_sums_up_what_is_missing(prepared_project):
     estimate = RunEstimate(Keys(protocol), costs=COSTS)
     whole = plan(protocol, estimate, workers=1)
     assert [stage.stage for stage in whole.stages] == list(CELL_STAGES)
-    assert [stage.cells for stage in whole.stages] == [6, 24, 6, 6, 6]
+    assert [stage.cells for stage in whole.stages] == [6, 12, 12, 12, 6, 6, 6]
     assert whole.unprepared == []
     assert whole.seconds == pytest.approx(whole.overhead + estimate.total)
     assert plan(protocol, estimate, workers=4).seconds < whole.seconds
@@ -79,7 +79,7 @@ def test_a_plan_sums_up_what_is_missing(prepared_project):
     for cell in ks:
         estimate.done(cell, 1.0)
     rest = plan(protocol, estimate, workers=1)
-    assert [stage.missing for stage in rest.stages] == [6, 24, 6, 6, 0]
+    assert [stage.missing for stage in rest.stages] == [6, 12, 12, 12, 6, 6, 0]
     assert rest.overhead < whole.overhead
     for cell in estimate.cells:
         estimate.done(cell, 1.0)
@@ -90,12 +90,14 @@ def test_a_plan_sums_up_what_is_missing(prepared_project):
 def test_the_disk_of_a_plan_is_about_what_a_run_takes(prepared_project):
     protocol = read_protocol()
     for stage in CELL_STAGES:
-        assert run_stage([stage, "chest", "moco"]) == 0
+        methods = [[method] for method in protocol.methods] if STAGES[stage].runs == "method" else [[]]
+        for method in methods:
+            assert run_stage([stage, "chest", *method]) == 0
     cells = prepared_project / ".bench" / "cells"
     taken = sum(file.stat().st_size for file in cells.rglob("*") if file.is_file())
     estimate = RunEstimate(Keys(protocol))
     kept = {cell for cell in estimate.cells if estimate.is_done(cell)}
-    assert len(kept) == 8
+    assert len(kept) == 3 * 10
     for cell in estimate.cells:
         estimate.done(cell, 1.0)
     for cell in kept:
@@ -118,7 +120,7 @@ def test_everything_is_calibrated_with_or_without_data(project, monkeypatch):
     assert min([*costs.forward.values(), *costs.fit_all.values(), *costs.compare.values()]) > 0
     slower = replace(costs, pretrain=dict.fromkeys(pairs, 10.0))
     keys = Keys(protocol)
-    assert RunEstimate(keys, costs=slower).total > RunEstimate(protocol, keys, costs).total
+    assert RunEstimate(keys, costs=slower).total > RunEstimate(keys, costs=costs).total
 
 
 def test_the_verb_predicts_and_says_when_nothing_is_left(prepared_project, monkeypatch):
@@ -130,8 +132,9 @@ def test_the_verb_predicts_and_says_when_nothing_is_left(prepared_project, monke
     assert planned["workers"] == 2
     assert planned["seconds"] > planned["overhead"] > 0
     assert planned["bytes"] > 2**20
-    assert planned["stages"][3]["seconds"] == pytest.approx(6 * 7)
-    assert [stage["missing"] for stage in planned["stages"]] == [6, 24, 6, 6, 6]
+    seconds = {stage["stage"]: stage["seconds"] for stage in planned["stages"]}
+    assert seconds["reuse"] == pytest.approx(6 * 7)
+    assert [stage["missing"] for stage in planned["stages"]] == [6, 12, 12, 12, 6, 6, 6]
     shown = CliRunner().invoke(app, ["plan", "--seconds", "1"]).stdout
     assert "with 2 cells side by side" in shown
-    assert [line.split()[0] for line in shown.splitlines()[1:6]] == list(CELL_STAGES)
+    assert [line.split()[0] for line in shown.splitlines()[1:8]] == list(CELL_STAGES)

@@ -54,7 +54,7 @@ def test_every_place_of_the_protocol_has_a_column(protocol_of, results_of):
     results = results_of(protocol, lambda cell, block: 1)
     expected = [place for dataset in protocol.datasets for place in places(protocol, dataset)]
     assert list(draw_comparisons(protocol, results)) == expected
-    assert len(expected) == 2 * (2 * 2 + 4)
+    assert len(expected) == 2 * (3 * 2 + 4)  # three evaluations by fraction, and four blocks
 
 
 def test_a_method_with_a_hole_is_left_out_with_its_reason(protocol_of, results_of):
@@ -120,8 +120,8 @@ def test_draws_are_kept_and_found_by_content(protocol_of, results_of, tmp_path, 
     run = results.predictions[changed]
     results.predictions[changed] = run.model_copy(update={"probabilities": run.probabilities[:, ::-1]})
     third = draw_comparisons(protocol, results)
-    # One method's runs are kept together: 2 fractions in two modes and 4 blocks.
-    assert len(computed) == 8
+    # One method's runs are kept together: 2 fractions in three evaluations and 4 blocks.
+    assert len(computed) == 10
     place = Comparison("one", "finetune", 0.01, None)
     assert third[place].values[0, 0] == pytest.approx(1 - first[place].values[0, 0])
 
