@@ -1,4 +1,4 @@
-"""The measurements as a table, as JSON and as rows for the README."""
+"""The measurements as a table, as JSON and as rows for docs/performance.md."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,7 +28,7 @@ def as_table(rows: Sequence[Figure], title: str) -> Table:
 
 
 def as_markdown(rows: Sequence[Figure]) -> str:
-    """For a README."""
+    """For docs/performance.md."""
     lines = ["| what | setting | times better than | figure | target |", "| --- | --- | --- | --- | --- |"]
     for row in rows:
         verdict = {True: ", met", False: ", **not met**", None: ""}[row.met]
