@@ -9,7 +9,7 @@ from pathlib import Path
 import bench
 
 ROOT = Path(bench.__file__).parents[1]
-COMMENT = re.compile(r"<!-- (not run|in|file): (.+) -->")
+COMMENT = re.compile(r"<!-- (not run|from|in|file): (.+) -->")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Block:
         line: of its fence, from 1.
         language: of its fence.
         code: what is between the fences.
-        how: what the comment above says, "not run", "in" or "file"; empty without a comment.
+        how: what the comment above says, "not run", "from", "in" or "file"; empty without a comment.
         what: what follows in the comment.
     """
 
@@ -37,7 +37,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        return self.language in ("sh", "python") and self.how != "not run"
+        return self.language in ("sh", "python") and self.how not in ("not run", "from")
 
 
 def blocks(page: Path) -> list[Block]:

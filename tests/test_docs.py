@@ -4,6 +4,7 @@ A block of ``sh`` or ``python`` runs in a scratch project of its page, one after
 above it says otherwise:
 
     <!-- not run: why -->         only its commands are checked: verbs, options, DVC's stages, make's targets
+    <!-- from: FILE -->           it is a passage of this file, line for line
     <!-- in: a finished run -->   it runs in the folder of a small run with its report
     <!-- in: prepared data -->    it runs in a project with one prepared data set
     <!-- file: NAME -->           it is saved under this name before it runs
@@ -212,6 +213,15 @@ def test_every_command_exists(block):
         elif program == "dvc" and arguments[0] == "repro":
             named = {word.partition("@")[0] for word in arguments[1:] if not word.startswith("-")}
             assert named <= set(stages), block
+
+
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.how == "from"], ids=str)
+def test_what_is_quoted_is_still_there(block):
+    quoted, source = (
+        [line.strip() for line in text.splitlines() if line.strip()]
+        for text in (block.code, (ROOT / block.what).read_text(encoding="utf-8"))
+    )
+    assert "\n".join(quoted) in "\n".join(source), block
 
 
 @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "yaml"], ids=str)
