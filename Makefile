@@ -1,6 +1,7 @@
 # make repro   set up, run the main job on the embedded default, say where the leaderboard is
 # make test    set up, run the tests
 # make lint    set up, check format, lint and types
+# make docs    set up, build the documentation into site/
 # They need git, make and Python 3.11 to 3.13 (another one than python3: make PYTHON=python3.12 test), and the
 # network for the package install only.
 
@@ -9,10 +10,10 @@ BIN := $(VENV)/bin
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup repro test lint lock
+.PHONY: help setup repro test lint docs drawing lock
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 setup: $(VENV)/.installed
 
@@ -36,7 +37,15 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# A broken link or a wrong reference stops it. It needs no network.
+docs: setup
+	$(BIN)/zensical build --strict --clean
+
+# The drawing of who imports whom, anew from the imports; needs Graphviz.
+drawing: setup
+	$(BIN)/python docs/draw_imports.py
+
 # Rewrite the lock from pyproject.toml: for Python 3.11 to 3.13, with hashes and without index addresses.
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock

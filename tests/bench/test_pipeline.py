@@ -237,8 +237,8 @@ def test_an_edit_of_the_report_reruns_the_report_only(project):
 
 
 def test_an_added_method_runs_its_own_stages_only(project):
-    """The example of the README, as a new user would add it; other cells are not even looked up again."""
-    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """The example of docs/methods.md, as a user would add it; other cells are not even looked up again."""
+    example = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), re.DOTALL)
     (project.temporary / "rotation.py").write_text(example.group(1))
     cells = {path.name for path in (project.folder / ".bench" / "cells").glob("*/*")}
     added = project.run(sys.executable, "-m", "bench", "add-method", str(project.temporary / "rotation.py"))

@@ -1,4 +1,4 @@
-"""Traps on made-up cells, each number against NumPy; and the table of traps in the README."""
+"""Traps on made-up cells, each number against NumPy; and the table of traps in docs/trust.md."""
 
 import ast
 import json
@@ -148,15 +148,15 @@ def test_mistakes_are_one_message(prepared_project, monkeypatch, capsys):
         spring("drop-last", read_protocol())
 
 
-def test_every_row_of_the_readme_names_tests_and_traps_that_exist():
+def test_every_row_of_the_documentation_names_tests_and_traps_that_exist():
     defined = {
         node.name
         for file in (ROOT / "tests").rglob("test_*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef)
     }
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("| trap in released code |")[2].partition("\n\n")[0]
+    page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+    table = page.partition("| trap in released code |")[2].partition("\n\n")[0]
     rows = table.splitlines()[2:]
     assert len(rows) >= 13  # as many as the issue lists
     for row in rows:
