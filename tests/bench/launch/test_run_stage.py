@@ -12,8 +12,9 @@ from bench.launch.run_cells import run_cells
 from bench.launch.run_stage import run_stage
 from bench.protocol.cell import Cell
 from bench.protocol.protocol import read_protocol
-from bench.protocol.stage_specs import CELL_STAGES, STAGES
+from bench.protocol.stage_specs import STAGES
 from imssl.errors import Diverged
+from tests.bench.stage_calls import stage_calls
 
 METHODS = ("random-init", "moco", "moco-barlow")
 
@@ -28,19 +29,6 @@ def run(prepared_project, capsys):
         return status, captured.out, captured.err
 
     return run_it
-
-
-def calls(dataset: str) -> list[tuple[str, ...]]:
-    """What DVC runs for a data set once it is prepared, in its order."""
-    return [
-        arguments
-        for stage in CELL_STAGES
-        for arguments in (
-            [(stage, dataset, method) for method in METHODS]
-            if STAGES[stage].runs == "method"
-            else [(stage, dataset)]
-        )
-    ]
 
 
 @pytest.mark.parametrize(
@@ -84,13 +72,13 @@ def test_every_stage_has_a_module():
 
 
 def test_the_stages_compute_once_and_reuse_what_is_finished(run, edited):
-    for arguments in calls("chest"):
+    for arguments in stage_calls("chest", read_protocol()):
         status, out, err = run(*arguments)
         assert (status, err) == (0, "")
         assert "reused" not in out
         assert f"{arguments[0]} chest {arguments[-1] if len(arguments) == 3 else 'moco'} seed 0" in out
     results = {file: file.read_bytes() for file in Path("results").rglob("*") if file.is_file()}
-    for arguments in calls("chest"):
+    for arguments in stage_calls("chest", read_protocol()):
         status, out, _ = run(*arguments)
         assert status == 0
         assert all("reused" in line for line in out.splitlines())
@@ -113,7 +101,7 @@ def test_the_stages_compute_once_and_reuse_what_is_finished(run, edited):
 
 
 def test_what_the_stages_leave_is_whole_and_consistent(run):
-    for arguments in calls("fundus"):
+    for arguments in stage_calls("fundus", read_protocol()):
         assert run(*arguments)[0] == 0
     records = [read_record(file.parent) for file in Path("results").rglob("cell.json")]
     assert len(records) == len(METHODS) * (4 + 3 * 2)
@@ -145,7 +133,7 @@ def test_a_diverged_cell_fails_alone_and_takes_what_builds_on_it(run, edited, mo
         return real(encoder, build, recipe, *rest)
 
     monkeypatch.setattr(stage, "pretrain", diverge_for_seed_0)
-    for arguments in calls("chest"):
+    for arguments in stage_calls("chest", read_protocol()):
         status, out, _ = run(*arguments)
         assert status == 0
         failed = [line for line in out.splitlines() if "FAILED" in line]
@@ -205,7 +193,7 @@ def test_the_cell_of_the_store_knows_the_command_that_computes_it(run):
 
 
 def test_a_stage_of_all_methods_computes_what_is_new_and_drops_who_has_left(run, edited):
-    for arguments in calls("chest")[: 2 * len(METHODS)]:
+    for arguments in stage_calls("chest", read_protocol())[: 2 * len(METHODS)]:
         assert run(*arguments)[0] == 0
     assert run("ks", "chest")[0] == 0
     edited("  moco-barlow:", "  moco-new: {file: moco.py, queue: 32}\n  moco-barlow:")
