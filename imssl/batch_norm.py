@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+# Of a lone image on a 1x1 map nothing is left once its mean is taken off, and of two images every channel
+# becomes +1 and -1, whatever was in it.
+FEWEST_IMAGES = 3
+
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over each of ``splits`` equal parts of the batch (He et al. 2020, section 3.3).
@@ -36,8 +40,9 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
 
 
 def usable_splits(batch: int, splits: int) -> int:
-    """The most equal parts of a batch, at most ``splits``, with at least two samples in each."""
-    return max((n for n in range(1, splits + 1) if batch % n == 0 and batch // n >= 2), default=1)
+    """The most equal parts of a batch, at most ``splits``, with at least three images in each."""
+    possible = range(1, splits + 1)
+    return max((n for n in possible if batch % n == 0 and batch // n >= FEWEST_IMAGES), default=1)
 
 
 def set_batch_norm_splits(module: nn.Module, splits: int) -> None:

@@ -9,11 +9,11 @@ from bench.cells.job import Job
 from bench.cells.predictions import write_predictions, write_subset
 from bench.cells.scores import number_rows, score_rows
 from imssl.checkpoint import CheckpointFile
-from imssl.datasets.fractions import labelled_rows
+from imssl.datasets.label_sets import LabelSet, draw_labels
 from imssl.device import on_device
 from imssl.encoder import Encoder
 from imssl.features import pooled_features
-from imssl.finetune import finetune
+from imssl.finetune import FinetuneRecipe, finetune
 
 
 def compute(job: Job) -> None:
@@ -21,20 +21,19 @@ def compute(job: Job) -> None:
     cell, protocol, prepared = job.cell, job.protocol, job.prepared
     encoder = load_encoder(job.built_on("pretrain"), protocol, prepared)
     on_device(encoder, job.device)
-    rows = labelled_rows(prepared, cell.fraction or 1.0, cell.seed)
+    labelled = draw_labels(prepared, LabelSet(fraction=cell.fraction), cell.seed, "all")
+    rows = labelled.training
     write_subset(job.folder, prepared, rows)
-    tuned = finetune(
-        encoder,
-        prepared,
-        rows,
-        protocol.finetune,
-        protocol.views_of(cell.dataset, protocol.finetune_augmentation),
-        protocol.hardware,
-        job.device,
-        cell.seed,
-        job.on_progress,
-        CheckpointFile(job.checkpoint, job.key),
+    recipe = FinetuneRecipe(
+        prepared=prepared,
+        labelled=labelled,
+        settings=protocol.finetune,
+        augmentation=protocol.views_of(cell.dataset, protocol.finetune_augmentation),
+        hardware=protocol.hardware,
+        device=job.device,
+        seed=cell.seed,
     )
+    tuned = finetune(encoder, recipe, job.on_progress, CheckpointFile(job.checkpoint, job.key))
     write_table(job.folder / HISTORY_FILE, pd.DataFrame(tuned.history))
     write_predictions(job.folder, prepared, tuned.validation_probabilities, tuned.test_probabilities)
     labels = prepared.labels()[prepared.indices("test")]

@@ -84,7 +84,9 @@ def test_running_statistics_stay_near_those_of_plain_batch_norm():
     assert split.num_batches_tracked.item() == 60
 
 
-@pytest.mark.parametrize(("batch", "used"), [(10, 2), (7, 1), (6, 3), (2, 1), (1, 1), (8, 4), (9, 3)])
+@pytest.mark.parametrize(
+    ("batch", "used"), [(10, 2), (7, 1), (6, 2), (2, 1), (1, 1), (8, 2), (9, 3), (12, 4)]
+)
 def test_a_batch_that_does_not_divide_uses_fewer_splits(batch, used):
     assert usable_splits(batch, 4) == used
     split, _ = layers(splits=4)
