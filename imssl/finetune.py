@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imssl.augment import augment
 from imssl.batch_norm import FEWEST_IMAGES
 from imssl.checkpoint import CHECKPOINT_SECONDS, CheckpointFile, State
+from imssl.classifier import Classifier, logits_of, loss_function, predict, to_probabilities
 from imssl.datasets.label_sets import LabelledRows
 from imssl.datasets.prepared import Prepared
 from imssl.device import autocast, on_device, to_device
 from imssl.encoder import Encoder
 from imssl.errors import Diverged
-from imssl.features import evaluation_input, model_input
-from imssl.metrics import Task, metric_value
+from imssl.features import model_input
+from imssl.metrics import metric_value
 from imssl.seeds import initialising, torch_generator
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.finetuning import FinetuneSettings
@@ -49,19 +49,6 @@ class Finetuned:
     validation_probabilities: np.ndarray
     test_probabilities: np.ndarray
     seconds: float
-
-
-class Classifier(nn.Module):
-    """Encoder and one linear layer on its embedding."""
-
-    def __init__(self, encoder: Encoder, classes: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.classifier = nn.Linear(encoder.width, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, C) of normalised images (B, C, H, W)."""
-        return self.classifier(self.encoder(images).embedding)
 
 
 @dataclass(frozen=True)
@@ -254,7 +241,7 @@ class _Tuning:
         rows, card = recipe.labelled.validation, recipe.prepared.card
         labels = recipe.prepared.labels()[rows]
         training_loss = float(torch.stack(self.running).mean())
-        logits = _logits(self.model, recipe.prepared, rows, recipe.device)
+        logits = logits_of(self.model, recipe.prepared, rows, recipe.device)
         if not np.isfinite(training_loss) or not logits.isfinite().all():
             raise Diverged(f"the fine-tuning loss or the logits are not finite by step {self.step}")
         loss = self.loss_of(logits.to(recipe.device), torch.from_numpy(labels).to(recipe.device))
@@ -269,57 +256,6 @@ class _Tuning:
         self.history.append(row)
         self.best.offer(row, self.model)
         self.running = []
-
-
-def loss_function(
-    task: Task, labels: Tensor, classes: int, class_weights: str
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of a task, weighted by the frequencies of the labelled images.
-
-    Args:
-        task: multilabel is a sigmoid for every label, otherwise a softmax.
-        labels: (n, C) or (n,) of the labelled training images.
-        classes: C.
-        class_weights: ``none`` or ``balanced``.
-
-    Returns:
-        Function of logits (B, C) and labels, mean over the batch.
-    """
-    if task == "multilabel":
-        positives = labels.sum(dim=0).clamp(min=1).float()
-        weight = (len(labels) - positives).clamp(min=1) / positives if class_weights == "balanced" else None
-        return lambda logits, y: F.binary_cross_entropy_with_logits(logits, y.float(), pos_weight=weight)
-    counts = torch.bincount(labels, minlength=classes).clamp(min=1).float()
-    weight = len(labels) / (classes * counts) if class_weights == "balanced" else None
-    return lambda logits, y: F.cross_entropy(logits, y, weight=weight)
-
-
-def predict(model: Classifier, prepared: Prepared, rows: np.ndarray, device: torch.device) -> np.ndarray:
-    """Class probabilities (N, C), float64, of the given rows in their order, in eval mode."""
-    return to_probabilities(_logits(model, prepared, rows, device), prepared.card.task)
-
-
-def to_probabilities(logits: Tensor, task: Task) -> np.ndarray:
-    """Sigmoids (multilabel) or softmax (otherwise) of logits (N, C), in float64."""
-    wide = logits.double()
-    return (wide.sigmoid() if task == "multilabel" else wide.softmax(dim=1)).numpy()
-
-
-def _logits(
-    model: Classifier,
-    prepared: Prepared,
-    rows: np.ndarray,
-    device: torch.device,
-    batch_size: int = 256,
-) -> Tensor:
-    images = TrainingImages(prepared.images, rows, device)
-    model.eval()
-    with torch.inference_mode():
-        parts = [
-            model(evaluation_input(images.take(positions), prepared)).float().cpu()
-            for positions in torch.arange(len(rows)).split(batch_size)
-        ]
-    return torch.cat(parts)
 
 
 def _factor(settings: FinetuneSettings, progress: float) -> float:

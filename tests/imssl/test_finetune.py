@@ -15,12 +15,13 @@ from torch.nn.functional import cross_entropy
 import imssl.finetune
 from imssl.augment import augment
 from imssl.checkpoint import CheckpointFile
+from imssl.classifier import Classifier, loss_function, to_probabilities
 from imssl.datasets.label_sets import LabelledRows
 from imssl.device import autocast
 from imssl.encoder import new_encoder
 from imssl.errors import Diverged, UserError
 from imssl.features import fingerprint, model_input
-from imssl.finetune import Classifier, FinetuneRecipe, finetune, loss_function, to_probabilities
+from imssl.finetune import FinetuneRecipe, finetune
 from imssl.metrics import metric_value
 from imssl.seeds import initialising, torch_generator
 from imssl.settings.augmentation import Augmentation

@@ -20,6 +20,7 @@ from imssl.methods.moco_barlow import MocoBarlow
 from imssl.methods.moco_mse import MocoMse
 from imssl.methods.random_init import RandomInit
 from imssl.methods.random_init_filled import RandomInitFilled
+from imssl.monitor import Monitor
 from imssl.pretrain import pretrain
 from imssl.seeds import torch_generator
 from imssl.settings.augmentation import Augmentation
@@ -393,3 +394,14 @@ def test_a_value_that_is_logged_now_and_then_is_averaged_over_its_own_steps(run,
     pretrained, training = run(recipe(epochs=2), wrap=wrap)
     assert training.steps == 8
     assert [row["now_and_then"] for row in pretrained.history] == [1.0, 5.0]
+
+
+def test_the_monitor_takes_some_images_of_many_patients(histology, monkeypatch):
+    monkeypatch.setattr("imssl.monitor.LARGEST_BANK", 20)
+    monkeypatch.setattr("imssl.monitor.MOST_QUERIES", 4)
+    monitor, again, other = (Monitor(histology, torch.device("cpu"), seed) for seed in (0, 0, 1))
+    patients = histology.patients()
+    for rows, split, count in ((monitor.bank, "train", 20), (monitor.queries, "val", 4)):
+        assert len(rows) == len(set(patients[rows])) == count
+        assert set(rows) <= set(histology.indices(split))
+    assert monitor.bank.tolist() == again.bank.tolist() != other.bank.tolist()
