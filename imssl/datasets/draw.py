@@ -7,6 +7,7 @@ of a set of whole slides are two patients.
 import numpy as np
 
 from imssl.datasets.prepared import Prepared
+from imssl.seeds import numpy_generator
 
 
 def draw_rows(prepared: Prepared, rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -24,6 +25,16 @@ def draw_rows(prepared: Prepared, rows: np.ndarray, count: int, generator: np.ra
     if count >= len(rows):
         return np.sort(rows)
     return rows[spread_over_patients(prepared.patients()[rows], count, generator)]
+
+
+def compared_rows(prepared: Prepared, count: int) -> np.ndarray:
+    """The test images on which encoders are compared: the same for every method and seed of a run.
+
+    Returns:
+        Ascending int64 rows, as :func:`draw_rows`.
+    """
+    generator = numpy_generator(0, "compared images", prepared.card.name)
+    return draw_rows(prepared, prepared.indices("test"), count, generator)
 
 
 def spread_over_patients(patients: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

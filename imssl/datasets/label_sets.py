@@ -1,49 +1,13 @@
 """Sets of labels that a model may use: seeded, spread over the classes, and nested in one another."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from imssl.datasets.prepared import Prepared
 from imssl.errors import UserError
 from imssl.seeds import derived_seed
-
-ValidationLabels = Literal["same share", "all"]
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """How many labels a model may use: a share of the training images, or some images of each class.
-
-    Exactly one of the two is given.
-
-    Attributes:
-        fraction: share of the labelled training images, in (0, 1].
-        per_class: k of k-shot: training images with each class, at least 1.
-    """
-
-    fraction: float | None = None
-    per_class: int | None = None
-
-    def __post_init__(self) -> None:
-        if (self.fraction is None) == (self.per_class is None):
-            raise ValueError(f"a label set is a fraction or a number per class, not {self}")
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it: ``1%``, ``5 per class``."""
-        return f"{self.per_class} per class" if self.fraction is None else f"{100 * self.fraction:g}%"
-
-    @property
-    def folder(self) -> str:
-        """Its part of a folder's name: ``fraction-0.01``, ``per-class-5``."""
-        return f"per-class-{self.per_class}" if self.fraction is None else f"fraction-{self.fraction:g}"
-
-    @property
-    def is_everything(self) -> bool:
-        """Whether no label is left out."""
-        return self.fraction == 1
+from imssl.settings.labels import LabelSet, ValidationLabels
 
 
 @dataclass(frozen=True)
@@ -65,7 +29,7 @@ class LabelBudget:
 
     Attributes:
         training_labels: labelled training images.
-        validation_labels: labelled validation images.
+        validation_labels: labelled validation images; where nothing is chosen, none is used.
         training_share: of all training images, in (0, 1]; above the nominal share where a small set had to
             be filled up to show every class.
         training_per_class: labelled training images with each class, by its name.

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imssl.datasets.label_sets import LabelSet, draw_labels, label_budget, label_subset, labels_per_class
+from imssl.datasets.label_sets import draw_labels, label_budget, label_subset, labels_per_class
 from imssl.errors import UserError
+from imssl.settings.labels import LabelSet
 
 quick = settings(max_examples=80, deadline=None, derandomize=True)
 
