@@ -39,20 +39,19 @@ def score_rows(card: Card, labels: np.ndarray, probabilities: np.ndarray) -> lis
             rows.append({"metric": shown, "value": getattr(found, name)})
     for label, auroc in found.auroc_per_class.items():
         rows.append({"metric": "auroc", "class": label, "value": auroc})
-    return (
-        rows + _precision_rows(card, labels, probabilities) + _calibration_rows(card, labels, probabilities)
-    )
+    rows += _precision_rows(card, labels, probabilities)
+    return rows + _calibration_rows(card, labels, probabilities)
 
 
 def _precision_rows(card: Card, labels: np.ndarray, probabilities: np.ndarray) -> list[MetricRow]:
     from imssl.curves import average_precision, sensitivity_at_specificity
 
-    found = average_precision(card.task, labels, probabilities, card.classes)
+    precision = average_precision(card.task, labels, probabilities, card.classes)
     name = "average_precision" if card.task == "binary" else "macro_average_precision"
-    rows: list[MetricRow] = [{"metric": name, "value": found.macro}]
-    for label, value in found.per_class.items():
+    rows: list[MetricRow] = [{"metric": name, "value": precision.macro}]
+    for label, value in precision.per_class.items():
         rows.append({"metric": "average_precision", "class": label, "value": value})
-        rows.append({"metric": "prevalence", "class": label, "value": found.prevalence[label]})
+        rows.append({"metric": "prevalence", "class": label, "value": precision.prevalence[label]})
     if card.task == "binary":
         sensitivity = sensitivity_at_specificity(labels, probabilities, 0.9)
         rows.append({"metric": "sensitivity_at_90_specificity", "value": sensitivity})

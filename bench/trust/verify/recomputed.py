@@ -51,9 +51,9 @@ def scores(task: Task, labels: NDArray, probabilities: NDArray, classes: Sequenc
         shown = [1] if task == "binary" else range(len(classes))
         per_class = {classes[c]: _auroc(indicators[:, c], probabilities[:, c]) for c in shown}
         precision = {classes[c]: _precision(indicators[:, c], probabilities[:, c]) for c in shown}
-    for metric, found in (("auroc", per_class), ("average_precision", precision)):
-        values["", metric if task == "binary" else f"macro_{metric}"] = _mean(list(found.values()))
-        values |= {(label, metric): value for label, value in found.items()}
+    for metric, by_class in (("auroc", per_class), ("average_precision", precision)):
+        values["", metric if task == "binary" else f"macro_{metric}"] = _mean(list(by_class.values()))
+        values |= {(label, metric): value for label, value in by_class.items()}
     values |= {(classes[c], "prevalence"): float(indicators[:, c].mean()) for c in shown}
     return values | _calibration(task, labels, probabilities, indicators)
 
@@ -156,7 +156,7 @@ def _gap(predicted: NDArray, came_true: NDArray) -> float:
     bins = [tuple(probability > edges) for probability in predicted]
     gap = 0.0
     for name in set(bins):
-        here = np.array([own == name for own in bins])
+        here = np.array([other == name for other in bins])
         gap += abs(predicted[here].sum() - came_true[here].sum()) / len(predicted)
     return gap
 
