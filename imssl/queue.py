@@ -12,8 +12,8 @@ class KeyQueue(nn.Module):
         length: K, number of keys.
         width: D, width of a key.
 
-    It starts with random unit vectors, as in He et al., of no image (index -1); K keys later, all of them have
-    been replaced.
+    It starts with random unit vectors, as in He et al., of no image (index -1); K keys later, all of them
+    have been replaced.
 
     Attributes:
         keys: (K, D) float32.
