@@ -59,6 +59,8 @@ def _compare_subsets(check: Check, cells: list[Cell], split: str, images: set[st
     for cell in cells:
         table = read_table(cell_path(cell) / SUBSET_FILE, ("id", "split"))
         subsets[cell] = table.loc[table["split"] == split, "id"].tolist()
+        strays = int((~table["split"].isin(["train", "val"])).sum())
+        check.compare(f"{cell_path(cell) / SUBSET_FILE}: rows of neither split", 0, strays)
     first: dict[float, set[str]] = {}
     for cell, ids in subsets.items():
         first.setdefault(cell.fraction or 1.0, set(ids))
