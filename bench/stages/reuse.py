@@ -21,12 +21,13 @@ def compute(job: Job) -> None:
 
     Of an encoder whose batch norm is as initialised there is nothing to compare, and no numbers.
     """
-    if not facts_of(job.cell.method, job.protocol).has_reuse:
-        write_json(job.folder / METRICS_FILE, [])
-        return
+    has_reuse = facts_of(job.cell.method, job.protocol).has_reuse
     fractions, rows = job.protocol.label_fractions, list[MetricRow]()
     for done, fraction in enumerate(fractions):
-        stored = read_features(job.built_on("finetune", fraction) / FEATURES_FILE, BLOCKS)
+        finetuned = job.built_on("finetune", fraction)
+        if not has_reuse:
+            continue
+        stored = read_features(finetuned / FEATURES_FILE, BLOCKS)
         for block in range(1, BLOCKS + 1):
             for kernel in KERNELS:
                 similarity = _similarity(stored, block, kernel, job.protocol.reuse, job.cell.seed)

@@ -20,6 +20,8 @@ from imssl.datasets.draw import compared_rows
 from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.errors import UserError
 
+SPLIT_NAMES = {"train": "training", "val": "validation"}
+
 
 def check_predictions(protocol: Protocol, cells: list[Cell]) -> Check:
     """Ids, patients and labels of every predictions file against samples.csv, in order and complete."""
@@ -45,7 +47,7 @@ def check_subsets(protocol: Protocol, cells: list[Cell]) -> Check:
             continue
         prepared = read_prepared(data_folder(dataset))
         for seed in protocol.seeds:
-            for split in ("train", "val"):
+            for split in SPLIT_NAMES:
                 images = set(prepared.samples["id"].iloc[prepared.indices(split)])
                 # Nearest neighbours choose nothing, so they use no label of a validation image.
                 using = [cell for cell in own if split == "train" or cell.stage != "knn"]
@@ -59,7 +61,7 @@ def _compare_subsets(check: Check, cells: list[Cell], split: str, images: set[st
     for cell in cells:
         table = read_table(cell_path(cell) / SUBSET_FILE, ("id", "split"))
         subsets[cell] = table.loc[table["split"] == split, "id"].tolist()
-        strays = int((~table["split"].isin(["train", "val"])).sum())
+        strays = int((~table["split"].isin(SPLIT_NAMES)).sum())
         check.compare(f"{cell_path(cell) / SUBSET_FILE}: rows of neither split", 0, strays)
     first: dict[float, set[str]] = {}
     for cell, ids in subsets.items():
@@ -68,7 +70,7 @@ def _compare_subsets(check: Check, cells: list[Cell], split: str, images: set[st
     for cell, ids in subsets.items():
         file, fraction = f"{cell_path(cell) / SUBSET_FILE}, {split}", cell.fraction or 1.0
         check.compare(f"{file}: images that occur twice", 0, len(ids) - len(set(ids)))
-        check.compare(f"{file}: images of other splits", 0, len(set(ids) - images))
+        check.compare(f"{file}: images outside {SPLIT_NAMES[split]}", 0, len(set(ids) - images))
         check.compare(f"{file}: images unlike other methods'", 0, len(first[fraction] ^ set(ids)))
         if fraction in larger:
             missing = len(set(ids) - first[larger[fraction]])
