@@ -110,14 +110,18 @@ def test_what_the_stages_leave_is_whole_and_consistent(run):
     assert not list(Path().rglob("*.partial"))
     ks = read_json(Path("results/fundus/ks/random-init/seed-0/metrics.json"))
     assert {row["fraction"] for row in ks} == {0.5}
-    reuse = read_json(Path("results/fundus/reuse/random-init/seed-0/metrics.json"))
+    # Of the encoder as initialised CKA would show what became of its batch norm.
+    assert read_json(Path("results/fundus/reuse/random-init/seed-0/metrics.json")) == []
+    reuse = read_json(Path("results/fundus/reuse/moco/seed-0/metrics.json"))
     assert len([row for row in reuse if row["metric"] in ("cka_linear", "cka_rbf")]) == 2 * 4 * 2
     half, full = (Path(f"results/fundus/finetune/random-init/seed-0/fraction-{f}") for f in ("0.5", "1"))
     subset, everything = ((folder / "subset.csv").read_text().split() for folder in (half, full))
     assert set(subset) < set(everything)
+    splits = [{line.rpartition(",")[2] for line in lines[1:]} for lines in (subset, everything)]
+    assert splits == [{"train", "val"}] * 2
     with np.load(full / "features.npz", allow_pickle=False) as features:
         assert sorted(features) == sorted(
-            ["ids", *(f"{when}_{i}" for when in ("before", "after") for i in range(1, 5))]
+            ["ids", "patients", *(f"{when}_{i}" for when in ("before", "after") for i in range(1, 5))]
         )
 
 

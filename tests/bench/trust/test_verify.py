@@ -199,7 +199,9 @@ def test_samples_and_subsets_that_do_not_fit_the_data_are_named(verify, quick):
     Path(CELL, "predictions.csv").write_text("".join(lines[:-1]))  # a dropped test image
     subset = Path(CELL, "subset.csv").read_text().splitlines()
     test_id = lines[1].split(",")[0]
-    Path(CELL, "subset.csv").write_text("\n".join([*subset[:-1], subset[-2], test_id]) + "\n")
+    Path(CELL, "subset.csv").write_text(
+        "\n".join([*subset[:1], *subset[2:], subset[2], f"{test_id},train"]) + "\n"
+    )
     reseal(Path(CELL))
     status, content, _ = verify()
     assert status == 1
