@@ -70,12 +70,14 @@ class Method(nn.Module):
     Attributes:
         settings_class: the hyper-parameters, a subclass of :class:`MethodSettings`.
         pretrains: False for a baseline that leaves the encoder as initialised.
+        reads_optimisation: False for a method whose optimiser takes rate and decay from its own settings.
         view_count: augmented views of each image in a batch; may be set in ``__init__``, and may be 0.
         encoder: the network that is pretrained and evaluated; the one given, never a copy.
     """
 
     settings_class: ClassVar[type[MethodSettings]] = MethodSettings
     pretrains: ClassVar[bool] = True
+    reads_optimisation: ClassVar[bool] = True
     view_count: int = 2
 
     def __init__(self, encoder: Encoder, settings: MethodSettings, training_set: TrainingSet) -> None:

@@ -28,7 +28,7 @@ def compute(job: Job) -> None:
         prepared,
         rows,
         protocol.finetune,
-        protocol.views_of(cell.dataset, protocol.finetune_augmentation),
+        protocol.finetune_augmentation_of(cell.dataset),
         protocol.hardware,
         job.device,
         cell.seed,

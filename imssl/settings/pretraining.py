@@ -1,14 +1,14 @@
 """Settings of pretraining."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from imssl.settings.base import Settings
+from imssl.settings.base import Settings, Tuned
 
 
 class Optimisation(Settings):
-    """SGD and its schedule, the same for every method that does not bring its own.
+    """SGD and its schedule, the same for every method that has no values of its own in its row.
 
     Attributes:
         learning_rate: at its highest.
@@ -18,9 +18,9 @@ class Optimisation(Settings):
         warmup: share of the run over which the rate rises linearly from zero.
     """
 
-    learning_rate: float = Field(gt=0, le=100)
+    learning_rate: Annotated[float, Tuned(3e-3, 0.3, log=True)] = Field(gt=0, le=100)
     momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0, le=1)
+    weight_decay: Annotated[float, Tuned(1e-6, 1e-3, log=True)] = Field(ge=0, le=1)
     schedule: Literal["cosine", "constant"]
     warmup: float = Field(ge=0, lt=1)
 
