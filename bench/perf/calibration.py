@@ -175,7 +175,7 @@ def _train(subject: _Subject) -> Iterator[tuple[str, float]]:
     labels = torch.from_numpy(prepared.labels()[rows]).to(device)
     loss_of = loss_function(prepared.card.task, labels, classes, settings.class_weights)
     images = TrainingImages(prepared.images, rows, device)
-    views = protocol.finetune_augmentation_of(bench.dataset)
+    views = protocol.finetune_augmentation_of(subject.dataset)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
     generator = torch.Generator().manual_seed(0)
 
