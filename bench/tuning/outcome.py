@@ -1,0 +1,42 @@
+"""What comes of a search: the table of its trials, and the best values in params.yaml."""
+
+from typing import Any
+
+import pandas as pd
+
+from bench.cells.method_facts import facts_of
+from bench.methods.file_changes import change_files
+from bench.methods.params_rows import with_values
+from bench.methods.tuned import CHOSEN, FAILURE, ON, SCORE, TRIAL
+from bench.protocol.params_file import PARAMS
+from bench.protocol.protocol import protocol_of
+from bench.tuning.ranges import Range, row_changes
+from bench.tuning.search import Trial
+
+
+def trial_table(trials: list[Trial], chosen: Trial | None) -> pd.DataFrame:
+    """A row per trial: its values, its scores on validation images, whether it was chosen, why it failed."""
+    rows = []
+    for trial in trials:
+        row: dict[str, Any] = {TRIAL: trial.number, **trial.values, SCORE: trial.judged.score}
+        row |= {f"{ON}{dataset}": score for dataset, score in trial.judged.scores.items()}
+        rows.append(row | {CHOSEN: trial is chosen, FAILURE: trial.judged.failure})
+    return pd.DataFrame(rows)
+
+
+def enter_chosen(method: str, chosen: Trial, ranges: list[Range]) -> bool:
+    """Write the chosen values into the method's row of params.yaml, comments kept; whether that changed it.
+
+    The values of params.yaml, where they are the best, are left as they are written.
+
+    Raises:
+        UserError: the row cannot be edited, or the protocol would not be right; nothing is changed.
+    """
+    if chosen.number == 0:
+        return False
+    text = PARAMS.read_bytes().decode("utf-8")
+    row = protocol_of(text).methods[method]
+    edited = with_values(text, method, row_changes(chosen.values, ranges, row))
+    facts_of(method, protocol_of(edited))
+    change_files({PARAMS: edited.encode()})
+    return edited != text
