@@ -131,6 +131,8 @@ def list_methods(
                   box=None, pad_edge=False)  # fmt: skip
     for row in rows:
         given = _in_words(row.differs)
+        if row.optimisation:
+            given += f"{'; ' if given else ''}optimiser {_in_words(row.optimisation)}"
         for dataset, different in row.on_datasets.items():
             given += f"{'; ' if given else ''}on {dataset} {_in_words(different)}"
         cells = f"{row.cells_done}/{row.cells}"

@@ -23,8 +23,8 @@ def tune(
     What is searched, its file declares (Tuned) beside the optimiser's values. A trial pretrains on every data
     set of params.yaml, with a seed of its own, and is judged by nearest neighbours on validation images; test
     images are never looked at. The first trial has the values of params.yaml. Finished trials are kept, so
-    the same command goes on after a stop, and a larger budget adds to a smaller one. All trials are listed in
-    reports/tuning/, and the leaderboard says how many each method had.
+    the same command goes on after a stop. A second search begins with what the first has chosen, and its
+    trials are added to the list in reports/tuning/; the leaderboard says how many each method had in all.
     """
     from threadpoolctl import threadpool_limits
 
@@ -44,7 +44,7 @@ def tune(
         table.add_row(searched.name, f"{searched.current:g}", f"{tuned.chosen.values[searched.name]:g}")
     console().print(table)
     typer.echo(
-        f"Trial {tuned.chosen.number} of {len(tuned.trials)} is the best on validation images: "
+        f"Trial {tuned.chosen.number + 1} of {len(tuned.trials)} is the best on validation images: "
         f"{tuned.chosen.judged.score:.4f}; the values of params.yaml had "
         f"{_score(tuned.trials[0].judged.score)}. All are listed in {trials_file(method)}."
     )

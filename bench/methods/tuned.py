@@ -50,6 +50,22 @@ def write_trials(method: str, table: pd.DataFrame) -> None:
     write_table(trials_file(method), table)
 
 
+def read_trials(method: str) -> pd.DataFrame | None:
+    """The table of a method's trials; None where there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    file = trials_file(method)
+    if not file.is_file():
+        return None
+    table = read_table(file, (FAILURE,))
+    missing = [name for name in (TRIAL, CHOSEN) if name not in table.columns]
+    if missing:
+        raise UserError(f"{file} lacks the column {missing[0]}. Delete it and run: bench tune {method}")
+    return table
+
+
 def tuning_of(method: str, protocol: Protocol) -> TuningState | None:
     """How much a method was tuned, and whether params.yaml still says what was chosen.
 
@@ -62,13 +78,9 @@ def tuning_of(method: str, protocol: Protocol) -> TuningState | None:
     facts = facts_of(method, protocol)
     if not facts.pretrains:
         return None
-    file = trials_file(method)
-    if not file.is_file():
+    table = read_trials(method)
+    if table is None:
         return TuningState(0, None)
-    table = read_table(file, (FAILURE,))
-    missing = [name for name in (TRIAL, CHOSEN) if name not in table.columns]
-    if missing:
-        raise UserError(f"{file} lacks the column {missing[0]}. Write it anew with: bench tune {method}")
     chosen = table[table[CHOSEN] == True]  # noqa: E712 (a column of NaN has no truth)
     optimisation = {f"{OPTIMISATION_KEY}.{key}": v for key, v in facts.optimisation.items()}
     present = facts.settings | optimisation

@@ -14,14 +14,29 @@ from bench.tuning.ranges import Range, row_changes
 from bench.tuning.search import Trial
 
 
-def trial_table(trials: list[Trial], chosen: Trial | None) -> pd.DataFrame:
-    """A row per trial: its values, its scores on validation images, whether it was chosen, why it failed."""
+def trial_table(trials: list[Trial], chosen: Trial | None, earlier: pd.DataFrame | None) -> pd.DataFrame:
+    """A row per trial: its values, its scores on validation images, whether it was chosen, why it failed.
+
+    Args:
+        trials: of a search.
+        chosen: one of them; None where all failed.
+        earlier: the table of searches before. A second search is effort on top of the first, so what was
+            tried then stays in the table, unless it was tried again.
+    """
     rows = []
     for trial in trials:
-        row: dict[str, Any] = {TRIAL: trial.number, **trial.values, SCORE: trial.judged.score}
+        row: dict[str, Any] = {**trial.values, SCORE: trial.judged.score}
         row |= {f"{ON}{dataset}": score for dataset, score in trial.judged.scores.items()}
         rows.append(row | {CHOSEN: trial is chosen, FAILURE: trial.judged.failure})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if earlier is not None:
+        names = list(trials[0].values)
+        tried = set(map(tuple, table[names].itertuples(index=False)))
+        again = [tuple(values) in tried for values in earlier.reindex(columns=names).itertuples(index=False)]
+        before = earlier[[not repeated for repeated in again]].assign(**{CHOSEN: False})
+        table = pd.concat([before, table]) if len(before) else table
+    table[TRIAL] = range(1, len(table) + 1)
+    return table[[TRIAL, *(name for name in table.columns if name != TRIAL)]]
 
 
 def enter_chosen(method: str, chosen: Trial, ranges: list[Range]) -> bool:

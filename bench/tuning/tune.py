@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.methods.tuned import trials_file, write_trials
+from bench.methods.tuned import read_trials, trials_file, write_trials
 from bench.protocol.protocol import Protocol, read_protocol
 from bench.protocol.registry import different_settings, load_method
 from bench.tuning.outcome import enter_chosen, trial_table
@@ -60,7 +60,7 @@ def tune_method(method: str, budget: int, seed: int, tell: Callable[[str], None]
 
     trials = search(ranges, budget, seed, judge)
     chosen = best_of(trials)
-    write_trials(method, trial_table(trials, chosen))
+    write_trials(method, trial_table(trials, chosen, read_trials(method)))
     if chosen is None:
         raise UserError(
             f"all {budget} trials of {method} failed; they are listed in {trials_file(method)}, and "

@@ -38,7 +38,7 @@ def test_a_search_is_kept_listed_and_entered(short, project):
     assert len(cells) == 3 * len(short.datasets)
     assert not list((project / ".bench").rglob("encoder.safetensors"))
     table = pd.read_csv(trials_file("moco"))
-    assert table["trial"].tolist() == [0, 1, 2]
+    assert table["trial"].tolist() == [1, 2, 3]
     assert table["chosen"].sum() == 1
     assert table["score"].idxmax() == table["chosen"].idxmax() == tuned.chosen.number
     both = table[["score on chest", "score on fundus"]].mean(axis=1)
@@ -116,6 +116,20 @@ def test_a_change_afterwards_and_unequal_budgets_are_said(short, project, monkey
     file.write_text(file.read_text().replace(f"temperature: {chosen}   # as", "temperature: 0.4   # as"))
     assert tuning_words(read_protocol())["moco"] == "6 trials, but its values were changed since"
     assert any("tuned alike" in line for line in warnings(read_protocol(), read_results(read_protocol())))
+
+
+def test_a_second_search_is_counted_on_top_of_the_first(short, monkeypatch):
+    monkeypatch.setattr("bench.tuning.tune.judged", of_temperature)
+    first, _ = tune(budget=6)
+    assert first.changed
+    second, _ = tune(budget=4, seed=9)
+    # It begins with what was chosen, which is one trial and not two.
+    assert second.trials[0].values == first.chosen.values
+    table = pd.read_csv(trials_file("moco"))
+    assert table["trial"].tolist() == list(range(1, 10))
+    assert table["chosen"].sum() == 1
+    assert table["score"].idxmax() == table["chosen"].idxmax()
+    assert tuning_of("moco", read_protocol()) == TuningState(9, True)
 
 
 def test_when_all_trials_fail_params_yaml_stays(short, project, monkeypatch):
