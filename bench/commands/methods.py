@@ -130,11 +130,11 @@ def list_methods(
     table = Table("method", "file", "origin", "SHA-256", "checks", "cells", "differs from the defaults",
                   box=None, pad_edge=False)  # fmt: skip
     for row in rows:
-        given = _in_words(row.differs)
+        given = _listed_settings(row.differs)
         if row.optimisation:
-            given += f"{'; ' if given else ''}optimiser {_in_words(row.optimisation)}"
+            given += f"{'; ' if given else ''}optimiser {_listed_settings(row.optimisation)}"
         for dataset, different in row.on_datasets.items():
-            given += f"{'; ' if given else ''}on {dataset} {_in_words(different)}"
+            given += f"{'; ' if given else ''}on {dataset} {_listed_settings(different)}"
         cells = f"{row.cells_done}/{row.cells}"
         texts = (row.id, row.file, row.origin, row.sha256[:12], row.checks, cells, given or "–")
         table.add_row(*(Text(text) for text in texts))
@@ -184,7 +184,7 @@ def remove_method(
     typer.echo("Bring the leaderboard up to date with: dvc repro")
 
 
-def _in_words(settings: dict[str, Any]) -> str:
+def _listed_settings(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key}: {json.dumps(value)}" for key, value in settings.items())
 
 

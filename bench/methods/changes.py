@@ -304,8 +304,6 @@ def _prepared_datasets(protocol: Protocol) -> list[DatasetShape]:
         except UserError:
             continue
         steps = protocol.pretrain_of(name).steps_on(images)
-        shape = DatasetShape(
-            name, images, settings.channels, settings.size, steps, dict(settings.methods)
-        )
+        shape = DatasetShape(name, images, settings.channels, settings.size, steps, dict(settings.methods))
         datasets.append(shape)
     return datasets

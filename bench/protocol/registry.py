@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 import imssl
-from bench.protocol.params_file import PARAMS, Place, explain, line_of, read_params
+from bench.protocol.params_file import PARAMS, KeyPath, explain, line_of, read_params
 from bench.protocol.protocol import FILE_KEY, OPTIMISATION_KEY, Protocol, hyperparameters, values
 from imssl.errors import UserError
 from imssl.settings.pretraining import Optimisation, PretrainSettings
@@ -87,7 +87,7 @@ def load_method(method: str, protocol: Protocol, dataset: str | None = None) -> 
     return RegisteredMethod(method, file, method_class, settings, _optimisation(method, protocol))
 
 
-def _checked(method_class: "type[Method]", written: dict[str, Any], place: Place) -> "MethodSettings":
+def _checked(method_class: "type[Method]", written: dict[str, Any], place: KeyPath) -> "MethodSettings":
     try:
         given = json.dumps(hyperparameters(written))
         return method_class.settings_class.model_validate_json(given, strict=True)

@@ -11,10 +11,12 @@ from bench.methods.tuned import CHOSEN, FAILURE, ON, SCORE, TRIAL
 from bench.protocol.params_file import PARAMS
 from bench.protocol.protocol import protocol_of
 from bench.tuning.ranges import Range, row_changes
-from bench.tuning.search import Trial
+from bench.tuning.search import TuningTrial
 
 
-def trial_table(trials: list[Trial], chosen: Trial | None, earlier: pd.DataFrame | None) -> pd.DataFrame:
+def trial_table(
+    trials: list[TuningTrial], chosen: TuningTrial | None, earlier: pd.DataFrame | None
+) -> pd.DataFrame:
     """A row per trial: its values, its scores on validation images, whether it was chosen, why it failed.
 
     Args:
@@ -39,7 +41,7 @@ def trial_table(trials: list[Trial], chosen: Trial | None, earlier: pd.DataFrame
     return table[[TRIAL, *(name for name in table.columns if name != TRIAL)]]
 
 
-def enter_chosen(method: str, chosen: Trial, ranges: list[Range]) -> bool:
+def enter_chosen(method: str, chosen: TuningTrial, ranges: list[Range]) -> bool:
     """Write the chosen values into the method's row of params.yaml, comments kept; whether that changed it.
 
     The values of params.yaml, where they are the best, are left as they are written.

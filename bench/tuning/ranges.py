@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bench.protocol.protocol import OPTIMISATION_KEY, values
-from bench.protocol.registry import Registered
+from bench.protocol.registry import RegisteredMethod
 from imssl.errors import UserError
 from imssl.settings.base import Tuned
 
@@ -54,7 +54,7 @@ class Range:
         return [value] * self.elements if self.elements else value
 
 
-def ranges_of(registered: Registered) -> list[Range]:
+def ranges_of(registered: RegisteredMethod) -> list[Range]:
     """Everything that may be tuned of a method: its own settings, then the optimiser's that it reads.
 
     Raises:

@@ -36,7 +36,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TuningTrial:
     """One set of values that was tried.
 
     Attributes:
@@ -52,7 +52,7 @@ class Trial:
 
 def search(
     ranges: list[Range], budget: int, seed: int, judge: Callable[[int, dict[str, float]], Judged]
-) -> list[Trial]:
+) -> list[TuningTrial]:
     """Try as many sets of values as the budget allows, the present ones first.
 
     The sampler is seeded and sees the trials in their order, so the same scores lead to the same trials: a
@@ -73,24 +73,24 @@ def search(
         direction="maximize", sampler=TPESampler(n_startup_trials=AT_RANDOM, seed=seed)
     )
     present = {each.name: each.current for each in ranges}
-    trials = [Trial(0, present, judge(0, present))]
+    trials = [TuningTrial(0, present, judge(0, present))]
     if all(each.holds_current for each in ranges):
         study.add_trial(create_trial(params=present, distributions=space, value=_told(trials[0])))
     for number in range(1, budget):
         asked = study.ask(space)
         values = {each.name: each.rounded(asked.params[each.name]) for each in ranges}
-        trials.append(Trial(number, values, judge(number, values)))
+        trials.append(TuningTrial(number, values, judge(number, values)))
         study.tell(asked, _told(trials[-1]))
     return trials
 
 
-def best_of(trials: list[Trial]) -> Trial | None:
+def best_of(trials: list[TuningTrial]) -> TuningTrial | None:
     """The trial with the highest score, the earliest of equals; None where all failed."""
     scored = [trial for trial in trials if trial.judged.score is not None]
     return max(scored, key=lambda trial: (trial.judged.score, -trial.number), default=None)
 
 
-def _told(trial: Trial) -> float:
+def _told(trial: TuningTrial) -> float:
     return OF_A_FAILURE if trial.judged.score is None else trial.judged.score
 
 

@@ -8,7 +8,7 @@ from bench.protocol.protocol import Protocol, read_protocol
 from bench.protocol.registry import different_settings, load_method
 from bench.tuning.outcome import enter_chosen, trial_table
 from bench.tuning.ranges import Range, ranges_of, row_changes
-from bench.tuning.search import Judged, Trial, best_of, search
+from bench.tuning.search import Judged, TuningTrial, best_of, search
 from bench.tuning.trial import judged
 from imssl.errors import UserError
 
@@ -25,8 +25,8 @@ class TunedMethod:
     """
 
     ranges: list[Range]
-    trials: list[Trial]
-    chosen: Trial
+    trials: list[TuningTrial]
+    chosen: TuningTrial
     changed: bool
 
 
