@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench.commands import methods, speed, trust
+from bench.commands import methods, speed, trust, tuning
 from bench.commands.console import console
 from imssl.errors import UserError
 
@@ -28,6 +28,7 @@ profile_app = typer.Typer(no_args_is_help=True, help="List the profiles, or writ
 app.add_typer(profile_app, name="profile")
 app.command("perf")(speed.perf)
 app.command("plan")(speed.plan)
+app.command("tune")(tuning.tune)
 
 
 @profile_app.command("list")

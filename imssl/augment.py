@@ -1,9 +1,10 @@
 """Batched augmentation on the device, with separate parameters for every sample.
 
 The pipeline is that of SimCLR (Chen, Kornblith et al. 2020, appendix A) and MoCo v2 (Chen, Fan et al. 2020)
-with a rotation: random resized crop, flips, rotation, colour jitter, greyscale, Gaussian blur. Each operation
-equals torchvision's of the same name, and its parameters follow the same distribution; `imssl.geometry` notes
-the one difference.
+with a rotation: random resized crop, flips, rotation, colour jitter, greyscale, Gaussian blur; on request
+flips and rotation come last, as in the released code of Kaku et al. (2021). Each operation equals
+torchvision's of the same name, and its parameters follow the same distribution; `imssl.geometry` notes the
+one difference.
 """
 
 import math
@@ -36,6 +37,7 @@ class Parameters:
         grey: (B,), bool.
         sigma: (B,), float32: standard deviation of the blur in pixels; 0 where there is none.
         blur_radius: taps of the blur on each side of its centre.
+        turned_last: flips and rotation follow the blur instead of the crop.
     """
 
     crop: Tensor
@@ -46,6 +48,7 @@ class Parameters:
     grey: Tensor
     sigma: Tensor
     blur_radius: int
+    turned_last: bool = False
 
     def __getitem__(self, rows: slice) -> "Parameters":
         """The parameters of some of the samples."""
@@ -58,6 +61,7 @@ class Parameters:
             grey=self.grey[rows],
             sigma=self.sigma[rows],
             blur_radius=self.blur_radius,
+            turned_last=self.turned_last,
         )
 
 
@@ -92,11 +96,16 @@ def draw(
         grey=rest[:, 12] < a.grey_probability,
         sigma=_between(rest[:, 13], *a.blur_sigma) * (rest[:, 14] < a.blur_probability),
         blur_radius=math.ceil(3 * a.blur_sigma[1]),
+        turned_last=a.rotation_and_flips == "last",
     )
 
 
 def apply(images: Tensor, parameters: Parameters) -> Tensor:
-    """Apply the drawn parameters; the order is crop, flips, rotation, colour jitter, grey, blur.
+    """Apply the drawn parameters.
+
+    The order is crop, flips, rotation, colour jitter, grey, blur; with `Parameters.turned_last` it is crop,
+    colour jitter, grey, blur, flips, rotation. Kaku et al. flip after they rotate, which has the same
+    distribution, as angles are symmetric about 0.
 
     Args:
         images: (B, C, H, W), float32 in [0, 1], C = 1 or 3, on any device.
@@ -123,11 +132,30 @@ def apply(images: Tensor, parameters: Parameters) -> Tensor:
 
 def _apply(images: Tensor, parameters: Parameters) -> Tensor:
     p = parameters
-    whole = torch.tensor([0, 0, *images.shape[-2:]])
-    if (p.crop != whole).any() or p.flips.any() or p.angle.any():
-        views = warp(images, p.crop, p.flips, p.angle)
+    if p.turned_last:
+        views = _coloured_(_moved(images, p.crop, torch.zeros_like(p.flips), torch.zeros_like(p.angle)), p)
+        views = _moved(views, _whole(views).expand_as(p.crop), p.flips, p.angle)
     else:
-        views = images.clone(memory_format=torch.contiguous_format)
+        views = _coloured_(_moved(images, p.crop, p.flips, p.angle), p)
+    # Interpolation and blur are weighted means, but rounding can exceed the bounds by a few 1e-8.
+    return views.clamp_(0, 1)
+
+
+def _whole(images: Tensor) -> Tensor:
+    """The crop (4,) that takes everything."""
+    return torch.tensor([0, 0, *images.shape[-2:]])
+
+
+def _moved(images: Tensor, crop: Tensor, flips: Tensor, angle: Tensor) -> Tensor:
+    """Cropped, flipped and rotated, in new memory."""
+    if (crop != _whole(images)).any() or flips.any() or angle.any():
+        return warp(images, crop, flips, angle)
+    return images.clone(memory_format=torch.contiguous_format)
+
+
+def _coloured_(views: Tensor, parameters: Parameters) -> Tensor:
+    """Jitter, grey and blur, in place."""
+    p = parameters
     jitter_(views, p.jitter, p.order)
     grey_(views, p.grey.nonzero().flatten())
     blurred = p.sigma.nonzero().flatten()
@@ -135,8 +163,7 @@ def _apply(images: Tensor, parameters: Parameters) -> Tensor:
         rows = to_device(blurred, views.device)
         soft = gaussian_blur(views.index_select(0, rows), p.sigma[blurred], p.blur_radius)
         views.index_copy_(0, rows, soft)
-    # Interpolation and blur are weighted means, but rounding can exceed the bounds by a few 1e-8.
-    return views.clamp_(0, 1)
+    return views
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:

@@ -76,6 +76,7 @@ class Method(nn.Module):
             left out of ranks and of what is best.
         fills_batch_norm: of a method that does not pretrain: whether its batch norm gets the statistics of
             the training images. For those that do, the protocol decides (``pretrain.fill_batch_norm``).
+        reads_optimisation: False for a method whose optimiser takes rate and decay from its own settings.
         view_count: augmented views of each image in a batch; may be set in ``__init__``, and may be 0.
         encoder: the network that is pretrained and evaluated; the one given, never a copy.
     """
@@ -84,6 +85,7 @@ class Method(nn.Module):
     pretrains: ClassVar[bool] = True
     is_reference: ClassVar[bool] = False
     fills_batch_norm: ClassVar[bool] = False
+    reads_optimisation: ClassVar[bool] = True
     view_count: int = 2
 
     def __init__(self, encoder: Encoder, settings: MethodSettings, training_set: TrainingSet) -> None:

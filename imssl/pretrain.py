@@ -97,13 +97,13 @@ def pretrain(
     """
     prepared, settings = recipe.prepared, recipe.settings
     images = TrainingImages(prepared.images, prepared.indices("train"), recipe.device)
-    steps_per_epoch = len(images) // settings.batch_size
+    steps_per_epoch = settings.steps_per_epoch(len(images))
     if steps_per_epoch == 0:
         raise UserError(
             f"pretrain.batch_size = {settings.batch_size}, but {prepared.card.name} has only {len(images)} "
             "training images. Set it to that or less."
         )
-    steps = settings.epochs * steps_per_epoch
+    steps = settings.steps_on(len(images))
     _, height, _, channels = prepared.images.shape
     with initialising(recipe.seed, "method"):
         method = build(
@@ -221,9 +221,13 @@ def _train(
     size = recipe.settings.batch_size
     clock = last_saved = time.perf_counter()
     training.method.train()
-    for epoch in range(training.step // steps_per_epoch, recipe.settings.epochs):
+    while training.step < training.steps:
+        epoch = training.step // steps_per_epoch
+        # A run of so many steps may end within a pass.
+        end = min((epoch + 1) * steps_per_epoch, training.steps)
         order = torch.randperm(len(images), generator=torch_generator(recipe.seed, "order", epoch))
-        for first in range(training.step % steps_per_epoch * size, steps_per_epoch * size, size):
+        for step in range(training.step, end):
+            first = step % steps_per_epoch * size
             index = order[first : first + size]
             batch = batch_of(training, images, index, recipe)
             training.take_step(batch, recipe.hardware.precision)
@@ -232,7 +236,7 @@ def _train(
             now = time.perf_counter()
             training.seconds, clock = training.seconds + now - clock, now
             on_progress(training.step, training.steps)
-            if now - last_saved > CHECKPOINT_SECONDS and training.step % steps_per_epoch:
+            if now - last_saved > CHECKPOINT_SECONDS and training.step < end:
                 training.check_finite()
                 save()
                 last_saved = now
@@ -279,7 +283,7 @@ def _end_epoch(training: Training, epoch: int, settings: PretrainSettings, monit
     row |= {name: float(total) / training.epoch_counts[name] for name, total in training.epoch_sums.items()}
     row["learning_rate"] = training.optimizer.param_groups[0]["lr"]
     row["images_per_second"] = training.step * settings.batch_size / training.seconds
-    if epoch + 1 == settings.epochs or (epoch + 1) % settings.monitor_every == 0:
+    if training.step == training.steps or (epoch + 1) % settings.monitor_every == 0:
         row |= monitor.scores(training.method.encoder)
     training.history.append(row)
     training.epoch_sums, training.epoch_counts = {}, {}

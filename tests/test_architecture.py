@@ -25,6 +25,7 @@ FLOORS = (
     "analysis",
     "report",
     "stages",
+    "tuning",
     "perf",
     "launch",
     "trust",

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from bench.analysis.paper import file_stem
 from bench.cells.method_facts import facts_of
-from bench.protocol.protocol import Protocol, values
+from bench.protocol.protocol import OPTIMISATION_KEY, Protocol, values
 from imssl.datasets.prepared import Card
 from imssl.errors import UserError
 
@@ -50,20 +50,24 @@ def ledger_table(protocol: Protocol, cards: Mapping[str, Card]) -> pd.DataFrame:
         cards: of the data sets that are prepared.
 
     Returns:
-        Columns as in LEDGER: first the run, then each of the paper's methods in it, then each data set.
+        Columns as in LEDGER: first the run, then each of the paper's methods in it (and its values on one
+        data set where they, or the paper's, are different there), then each data set.
     """
     references = _references()
     rows = list(_rows(references["run"], "run", "run", values(protocol)))
     for method in protocol.methods:
-        stem = file_stem(protocol, method)
-        own = [reference for reference in references["method"] if stem in reference["methods"]]
-        if own:
-            rows += _rows(own, "method", method, {"settings": _settings(method, protocol)})
+        rows += _method_rows(references["method"], method, protocol)
+        rows += _optimiser_rows(references["run"], method, protocol)
     for dataset, settings in protocol.datasets.items():
-        content = {"dataset": values(settings)}
+        content = {
+            "dataset": values(settings),
+            "pretrain": {"length": protocol.pretrain_of(dataset).words},
+            "augmentation": values(protocol.augmentation_of(dataset)),
+            "finetune_augmentation": values(protocol.finetune_augmentation_of(dataset)),
+        }
         if dataset in cards:
             content["card"] = values(cards[dataset])
-        rows += _rows(references["dataset"], "dataset", dataset, content)
+        rows += _rows(references["dataset"], "dataset", dataset, content, settings.source)
     return pd.DataFrame(rows, columns=list(LEDGER)).astype({"differs": object})
 
 
@@ -73,7 +77,7 @@ def differs(reference: Value, here: Value) -> bool | None:
         return None
     if isinstance(reference, dict):
         if "any_of" in reference:
-            return here not in reference["any_of"]
+            return all(differs(allowed, here) for allowed in reference["any_of"])
         if "from" in reference:
             return not reference["from"] <= here <= reference["to"]
         return True
@@ -90,14 +94,41 @@ def _references() -> dict[str, list[dict[str, Any]]]:
     return YAML(typ="safe").load(REFERENCES)
 
 
+def _method_rows(
+    references: list[dict[str, Any]], method: str, protocol: Protocol
+) -> Iterator[dict[str, Any]]:
+    stem = file_stem(protocol, method)
+    known = [reference for reference in references if stem in reference["methods"]]
+    common = {"settings": _settings(method, protocol)}
+    yield from _rows([row for row in known if not _is_by_source(row)], "method", method, common)
+    for dataset, settings in protocol.datasets.items():
+        content = {"settings": _settings(method, protocol, dataset)}
+        differing = [
+            row | {"aspect": f"{row['aspect']}, on {dataset}"}
+            for row in known
+            if _is_by_source(row) or _looked_up(row["here"], content) != _looked_up(row["here"], common)
+        ]
+        yield from _rows(differing, "method", method, content, settings.source)
+
+
+def _optimiser_rows(
+    references: list[dict[str, Any]], method: str, protocol: Protocol
+) -> Iterator[dict[str, Any]]:
+    """What the method's row says of the optimiser, where the run's own rows say something else."""
+    different = protocol.methods[method].get(OPTIMISATION_KEY, {})
+    content = {"pretrain": {"optimisation": different}}
+    written = [row for row in references if row["here"].startswith("pretrain.optimisation.")]
+    yield from _rows(written, "method", method, content)
+
+
 def _rows(
-    references: list[dict[str, Any]], kind: str, about: str, content: dict[str, Any]
+    references: list[dict[str, Any]], kind: str, about: str, content: dict[str, Any], source: str = ""
 ) -> Iterator[dict[str, Any]]:
     for reference in references:
         here = _looked_up(reference["here"], content)
         if here is UNSET:
             continue
-        paper, released = reference.get("paper"), reference.get("released")
+        paper, released = (_of_source(reference.get(name), source) for name in ("paper", "released"))
         found = {"paper": differs(paper, here), "released code": differs(released, here)}
         departs = [name for name, departure in found.items() if departure]
         known = [departure for departure in found.values() if departure is not None]
@@ -113,19 +144,44 @@ def _rows(
         }
 
 
+def _is_by_source(reference: dict[str, Any]) -> bool:
+    sides = (reference.get("paper"), reference.get("released"))
+    return any(isinstance(side, dict) and "by_source" in side for side in sides)
+
+
+def _of_source(reference: Value, source: str) -> Value:
+    """The reference for one source; a data set that the paper does not have is compared with all of them."""
+    if not isinstance(reference, dict) or "by_source" not in reference:
+        return reference
+    by_source = reference["by_source"]
+    if source in by_source:
+        return by_source[source]
+    distinct: list[Value] = []
+    for value in by_source.values():
+        if value not in distinct:
+            distinct.append(value)
+    return distinct[0] if len(distinct) == 1 else {"any_of": distinct}
+
+
 def written(value: Value) -> str:
     """A value or a reference as text."""
     if value is None:
         return ""
     if isinstance(value, dict):
+        if "text" in value:
+            return str(value["text"])
         if "any_of" in value:
-            return f"one of {', '.join(written(one) for one in value['any_of'])}"
-        return value["text"] if "text" in value else f"{written(value['from'])} to {written(value['to'])}"
+            return f"one of {', '.join(map(_bracketed, value['any_of']))}"
+        return f"{written(value['from'])} to {written(value['to'])}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(written(one) for one in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _bracketed(value: Value) -> str:
+    return f"({written(value)})" if isinstance(value, list) else written(value)
 
 
 def _looked_up(here: str, content: dict[str, Any]) -> Value:
@@ -146,12 +202,13 @@ def _at(key: str, content: Any) -> Value:
     return content
 
 
-def _settings(method: str, protocol: Protocol) -> dict[str, Any]:
+def _settings(method: str, protocol: Protocol, dataset: str | None = None) -> dict[str, Any]:
     """Hyper-parameters of a method, defaults included; as written where they are not allowed."""
     try:
-        return facts_of(method, protocol).settings
+        facts = facts_of(method, protocol)
+        return facts.settings if dataset is None else facts.settings_on(dataset)
     except UserError:
-        return dict(protocol.methods[method])
+        return protocol.written_settings(method, dataset)
 
 
 def _is_number(value: Value) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.cells.files import data_folder
 from bench.cells.fingerprints import digest, method_fingerprint, stage_fingerprint
-from bench.cells.method_facts import method_facts
+from bench.cells.method_facts import MethodFacts, method_facts
 from bench.cells.records import SCHEMA_VERSION
 from bench.protocol.cell import Cell, built_on
 from bench.protocol.protocol import Protocol
@@ -26,7 +26,8 @@ class Keys:
         self.protocol = protocol
         self._keys: dict[Cell, str] = {}
         self._settings: dict[tuple[Stage, str], dict[str, Any]] = {}
-        self._method_contents: dict[str, dict[str, Any]] = {}
+        self._facts: dict[str, MethodFacts] | None = None
+        self._codes: dict[str, str] = {}
         self._data_contents: dict[str, dict[str, Any]] = {}
 
     def key(self, cell: Cell) -> str:
@@ -60,19 +61,20 @@ class Keys:
         if earlier:
             return {"builds_on": [self.key(other) for other in earlier]}
         # Two rows of one file with equal settings are two rows: neither takes the other's cells.
-        return {"data": self._data(cell.dataset), "method_content": self._method(cell.method)}
+        return {"data": self._data(cell.dataset), "method_content": self._method(cell)}
 
-    def _method(self, method: str) -> dict[str, Any]:
-        if method not in self._method_contents:
-            facts = method_facts(self.protocol)
-            self._method_contents = {
-                name: {
-                    "settings": facts[name].settings,
-                    "code": digest(method_fingerprint(name, self.protocol)),
-                }
-                for name in self.protocol.methods
+    def _method(self, cell: Cell) -> dict[str, Any]:
+        if self._facts is None:
+            self._facts = method_facts(self.protocol)
+            self._codes = {
+                method: digest(method_fingerprint(method, self.protocol)) for method in self.protocol.methods
             }
-        return self._method_contents[method]
+        facts = self._facts[cell.method]
+        return {
+            "settings": facts.settings_on(cell.dataset),
+            "optimisation": facts.optimisation,
+            "code": self._codes[cell.method],
+        }
 
     def _data(self, dataset: str) -> dict[str, Any]:
         if dataset not in self._data_contents:

@@ -19,7 +19,7 @@ from typing import Any
 from bench.cells.files import STORE, write_json
 from bench.cells.fingerprints import digest, method_fingerprint
 from bench.protocol.protocol import Protocol, values
-from bench.protocol.registry import FILE_KEY, load_method, method_file
+from bench.protocol.registry import different_settings, load_method, method_file
 from imssl.errors import UserError
 
 FOLDER = STORE / "methods"
@@ -35,6 +35,8 @@ class MethodFacts:
         pretrains: whether it trains at all.
         is_reference: whether the others are measured against it, and it is out of ranks itself.
         fills_batch_norm: whether, without training, its batch norm gets the training images' statistics.
+        on_datasets: hyper-parameters in full, by data set, where some are written for one alone.
+        optimisation: values of the optimiser: the protocol's, with what the row says.
     """
 
     settings: dict[str, Any]
@@ -42,6 +44,8 @@ class MethodFacts:
     pretrains: bool
     is_reference: bool
     fills_batch_norm: bool
+    on_datasets: dict[str, dict[str, Any]]
+    optimisation: dict[str, Any]
 
     @property
     def has_reuse(self) -> bool:
@@ -52,17 +56,25 @@ class MethodFacts:
         """
         return self.pretrains or self.fills_batch_norm
 
+    def settings_on(self, dataset: str) -> dict[str, Any]:
+        """Hyper-parameters on a data set."""
+        return self.on_datasets.get(dataset, self.settings)
+
 
 _known: dict[str, MethodFacts] = {}
 
 
-def method_facts(protocol: Protocol) -> dict[str, MethodFacts]:
-    """Facts of every row of the protocol, by id.
+def method_facts(protocol: Protocol, methods: Sequence[str] | None = None) -> dict[str, MethodFacts]:
+    """Facts of rows of the protocol, by id.
+
+    Args:
+        protocol: with the rows in it.
+        methods: whose facts are wanted; all where they are not given.
 
     Raises:
         UserError: a row has no file, or its file or hyper-parameters are not right.
     """
-    keys = {method: _key(method, protocol) for method in protocol.methods}
+    keys = {method: _key(method, protocol) for method in (protocol.methods if methods is None else methods)}
     unknown = [method for method, key in keys.items() if key not in _known and not _read(key)]
     if unknown:
         for method, facts in _asked(unknown, protocol).items():
@@ -77,13 +89,17 @@ def facts_of(method: str, protocol: Protocol) -> MethodFacts:
     Raises:
         UserError: its file or hyper-parameters are not right.
     """
-    only = protocol.model_copy(update={"methods": {method: protocol.methods[method]}})
-    return method_facts(only)[method]
+    return method_facts(protocol, [method])[method]
 
 
 def _key(method: str, protocol: Protocol) -> str:
-    given = {name: value for name, value in protocol.methods[method].items() if name != FILE_KEY}
-    content = [method_file(method, protocol).name, digest(method_fingerprint(method, protocol)), given]
+    content = [
+        method_file(method, protocol).name,
+        digest(method_fingerprint(method, protocol)),
+        protocol.methods[method],
+        different_settings(method, protocol),
+        values(protocol.pretrain.optimisation),
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -155,12 +171,18 @@ def _told_by_class(method: str, protocol: Protocol) -> dict[str, Any]:
     """Facts as JSON, or why there are none."""
     try:
         registered = load_method(method, protocol)
+        on_datasets = {
+            dataset: values(load_method(method, protocol, dataset).settings)
+            for dataset in different_settings(method, protocol)
+        }
         facts = MethodFacts(
             settings=values(registered.settings),
             defaults=values(type(registered.settings)()),
             pretrains=bool(registered.method.pretrains),
             is_reference=bool(registered.method.is_reference),
             fills_batch_norm=bool(registered.method.fills_batch_norm),
+            on_datasets=on_datasets,
+            optimisation=values(registered.optimisation),
         )
     except UserError as error:
         return {"error": str(error)}

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -130,7 +130,11 @@ def list_methods(
     table = Table("method", "file", "origin", "SHA-256", "checks", "cells", "differs from the defaults",
                   box=None, pad_edge=False)  # fmt: skip
     for row in rows:
-        given = ", ".join(f"{key}: {json.dumps(value)}" for key, value in row.differs.items())
+        given = _listed_settings(row.differs)
+        if row.optimisation:
+            given += f"{'; ' if given else ''}optimiser {_listed_settings(row.optimisation)}"
+        for dataset, different in row.on_datasets.items():
+            given += f"{'; ' if given else ''}on {dataset} {_listed_settings(different)}"
         cells = f"{row.cells_done}/{row.cells}"
         texts = (row.id, row.file, row.origin, row.sha256[:12], row.checks, cells, given or "–")
         table.add_row(*(Text(text) for text in texts))
@@ -178,6 +182,10 @@ def remove_method(
     for file in deleted:
         typer.echo(f"deleted: {file.parent.name}/{file.name}")
     typer.echo("Bring the leaderboard up to date with: dvc repro")
+
+
+def _listed_settings(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key}: {json.dumps(value)}" for key, value in settings.items())
 
 
 @contextmanager

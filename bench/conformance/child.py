@@ -36,12 +36,16 @@ class DatasetShape:
         images: number of training images.
         channels: 1 or 3.
         size: side of the images in pixels.
+        steps: of a whole pretraining on it.
+        rows: hyper-parameters that differ on it, by row of params.yaml.
     """
 
     name: str
     images: int
     channels: int
     size: int
+    steps: int
+    rows: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,6 @@ class Request:
         datasets: data sets that the method must accept with the hyper-parameters of every row.
         encoder: section ``encoder`` of params.yaml; None if there are no data sets.
         batch_size: of pretraining; unused if there are no data sets.
-        epochs: of pretraining; unused if there are no data sets.
         checks: False to load the file and its settings only.
     """
 
@@ -63,7 +66,6 @@ class Request:
     datasets: tuple[DatasetShape, ...] = ()
     encoder: dict[str, Any] | None = None
     batch_size: int = 0
-    epochs: int = 0
     checks: bool = True
 
     def as_json(self) -> str:
@@ -103,12 +105,18 @@ def check_file(request: Request, content: bytes, send: Send) -> None:
         with watch.watching():
             method = load_class(source)
             settings = {row: load_settings(method, row, given) for row, given in request.rows.items()}
+            on_datasets = {
+                (row, data.name): load_settings(method, f"{row} on {data.name}", given | data.rows[row])
+                for row, given in request.rows.items()
+                for data in request.datasets
+                if row in data.rows
+            }
         rows = {row: as_row(values) for row, values in settings.items()}
         send({"loaded": method.__name__, "settings": rows})
         trial = Trial(source, method, next(iter(settings.values())), watch, before)
         if request.encoder is not None:
             trial.timed_encoder = EncoderSettings.model_validate(request.encoder)
-        _refuse_unfit(trial, settings, request)
+        _refuse_unfit(trial, settings, on_datasets, request)
     except UserError as error:
         send({"refused": str(error)})
         return
@@ -120,8 +128,13 @@ def check_file(request: Request, content: bytes, send: Send) -> None:
     send({"done": trial.ratios})
 
 
-def _refuse_unfit(trial: "Trial", settings: "dict[str, MethodSettings]", request: Request) -> None:
-    """Build the method of every row for every data set of params.yaml.
+def _refuse_unfit(
+    trial: "Trial",
+    settings: "dict[str, MethodSettings]",
+    on_datasets: "dict[tuple[str, str], MethodSettings]",
+    request: Request,
+) -> None:
+    """Build the method of every row for every data set of params.yaml, with what differs on it.
 
     Raises:
         UserError: the method refuses the data set, or fails; the message gives its reason or the line.
@@ -135,11 +148,10 @@ def _refuse_unfit(trial: "Trial", settings: "dict[str, MethodSettings]", request
     for row, values in settings.items():
         for data in request.datasets:
             encoder = new_encoder(EncoderSettings.model_validate(request.encoder), data.channels, seed=0)
-            steps = request.epochs * (data.images // request.batch_size)
-            training_set = TrainingSet(data.images, data.channels, data.size, request.batch_size, steps)
+            training_set = TrainingSet(data.images, data.channels, data.size, request.batch_size, data.steps)
             try:
                 with trial.watch.watching(), initialising(0, "method"):
-                    trial.method(encoder, values, training_set)
+                    trial.method(encoder, on_datasets.get((row, data.name), values), training_set)
             except (Exception, SystemExit) as error:
                 fault = at_fault(error, trial.source)
                 raise UserError(f"{row} cannot be run on data set {data.name}:\n{fault}") from None

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from bench.conformance.method_source import MethodSource
 from bench.protocol.params_file import problems
-from bench.protocol.protocol import values
-from bench.protocol.registry import FILE_KEY, only_method
+from bench.protocol.protocol import FILE_KEY, ROW_KEYS, values
+from bench.protocol.registry import only_method
 from imssl.errors import UserError
 from imssl.method import Method, MethodSettings
 
@@ -90,11 +90,12 @@ def as_row(settings: MethodSettings) -> dict[str, Any]:
     """Settings as a row of params.yaml holds them.
 
     Raises:
-        UserError: one has the name of the key that gives a method's file.
+        UserError: one is called as a key of the row that is no hyper-parameter.
     """
-    if FILE_KEY in type(settings).model_fields:
-        raise UserError(
-            f"a hyper-parameter cannot be called {FILE_KEY}: that key of params.yaml names the method's "
-            "file; rename it."
-        )
+    for key in ROW_KEYS:
+        if key in type(settings).model_fields:
+            raise UserError(
+                f"a hyper-parameter cannot be called {key}, which in params.yaml names the method's "
+                f"{'file' if key == FILE_KEY else 'own values of the optimiser'}; rename it."
+            )
     return values(settings)

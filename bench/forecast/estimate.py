@@ -124,6 +124,7 @@ class RunEstimate:
         images = self._images[cell.dataset]
         return Workload(
             protocol=self.protocol,
+            dataset=cell.dataset,
             images=images,
             labelled=max(1, round((cell.fraction or 1.0) * images["train"])),
             pretrains=self._facts[cell.method].pretrains,

@@ -18,8 +18,8 @@ from bench.methods.checked import record_file, record_of
 from bench.methods.file_changes import FileChanges, change_files
 from bench.methods.params_rows import with_row, without_row
 from bench.protocol.params_file import ID_PATTERN, PARAMS
-from bench.protocol.protocol import Protocol, protocol_of, read_protocol, values
-from bench.protocol.registry import BUILT_IN, EXAMPLES, FILE_KEY, METHODS_FOLDER, method_file
+from bench.protocol.protocol import FILE_KEY, Protocol, hyperparameters, protocol_of, read_protocol, values
+from bench.protocol.registry import BUILT_IN, EXAMPLES, METHODS_FOLDER, method_file
 from imssl.datasets.prepared import read_card
 from imssl.errors import UserError
 
@@ -117,7 +117,6 @@ def request_for(source: MethodSource, rows: dict[str, dict[str, Any]], protocol:
         datasets=tuple(_prepared_datasets(protocol)),
         encoder=values(protocol.encoder),
         batch_size=protocol.pretrain.batch_size,
-        epochs=protocol.pretrain.epochs,
     )
 
 
@@ -225,7 +224,7 @@ def update_of(name: str, path: Path) -> Update:
             f"compare a variant, add it beside {name}: bench add-method {path}"
         )
     rows = {
-        row: {key: value for key, value in settings.items() if key != FILE_KEY}
+        row: hyperparameters(settings)
         for row, settings in protocol.methods.items()
         if method_file(row, protocol) == file
     }
@@ -304,5 +303,7 @@ def _prepared_datasets(protocol: Protocol) -> list[DatasetShape]:
             images = read_card(data_folder(name)).counts["train"].samples
         except UserError:
             continue
-        datasets.append(DatasetShape(name, images, settings.channels, settings.size))
+        steps = protocol.pretrain_of(name).steps_on(images)
+        shape = DatasetShape(name, images, settings.channels, settings.size, steps, dict(settings.methods))
+        datasets.append(shape)
     return datasets

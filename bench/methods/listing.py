@@ -9,8 +9,8 @@ from bench.cells.method_facts import facts_of
 from bench.forecast.estimate import RunEstimate
 from bench.forecast.of_method import done_and_all
 from bench.methods.checked import check_state
-from bench.protocol.protocol import Protocol
-from bench.protocol.registry import BUILT_IN, EXAMPLES, method_file
+from bench.protocol.protocol import OPTIMISATION_KEY, Protocol
+from bench.protocol.registry import BUILT_IN, EXAMPLES, different_settings, method_file
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class ListedMethod:
         checks: ``built-in``, ``passed``, ``skipped`` or ``changed``; see `bench.methods.checked.CheckState`.
         settings: hyper-parameters, defaults included.
         differs: those that are not at their default.
+        optimisation: values of the optimiser that are its own.
+        on_datasets: hyper-parameters that differ again on single data sets, by data set.
         cells_done: number of finished cells.
         cells: number of cells in all.
     """
@@ -36,6 +38,8 @@ class ListedMethod:
     checks: str
     settings: dict[str, Any]
     differs: dict[str, Any]
+    optimisation: dict[str, Any]
+    on_datasets: dict[str, dict[str, Any]]
     cells_done: int
     cells: int
 
@@ -61,6 +65,8 @@ def _listed(method: str, protocol: Protocol, estimate: RunEstimate) -> ListedMet
         checks=check_state(method, protocol).state,
         settings=facts.settings,
         differs={key: value for key, value in facts.settings.items() if value != facts.defaults[key]},
+        optimisation=protocol.methods[method].get(OPTIMISATION_KEY, {}),
+        on_datasets=different_settings(method, protocol),
         cells_done=done,
         cells=cells,
     )

@@ -1,6 +1,7 @@
-"""Adds and removes rows of ``methods:`` in the text of params.yaml, leaving every other byte as it is."""
+"""Adds, changes and removes rows of ``methods:`` in the text of params.yaml, leaving all else as it is."""
 
 import io
+import re
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -48,6 +49,56 @@ def without_row(text: str, row: str) -> str:
     return _confirmed("".join(remaining), {name: value for name, value in section.items() if name != row})
 
 
+def with_values(text: str, row: str, changes: dict[str, Any]) -> str:
+    """The text with some values of a method replaced or entered; comments stay, those on their lines too.
+
+    Args:
+        text: of params.yaml.
+        row: id of the method, which is there.
+        changes: values by key.
+
+    Raises:
+        UserError: the section is not written one method a line, or the row not one key a line.
+    """
+    content, lines = _parsed(text)
+    section = content[SECTION]
+    settings = dict(section[row] or {}) | changes
+    first, end = section.lc.data[row][0], _end(content, lines, row)
+    if not section[row] or section[row].fa.flow_style():
+        # The row stands on a line, which becomes several.
+        written = _as_yaml(row, settings, section.lc.data[row][1]).splitlines()
+        written[0] += _comment(lines[first])
+        replaced = [line + _newline(lines[first]) for line in written]
+    else:
+        replaced = _with_lines(lines[first:end], section[row], first, changes)
+    edited = "".join(lines[:first] + replaced + lines[end:])
+    return _confirmed(edited, {**section, row: settings})
+
+
+def _with_lines(lines: list[str], row: CommentedMap, first: int, changes: dict[str, Any]) -> list[str]:
+    """Lines of a row of one key a line, with changed values; ``first`` is the number of the first of them."""
+    edited = list(lines)
+    indent = min(place[1] for place in row.lc.data.values())
+    for key, value in changes.items():
+        line = _lines_of({key: _on_one_line(value)}, indent)
+        if key in row:
+            number = row.lc.data[key][0] - first
+            edited[number] = line + _comment(lines[number]) + _newline(lines[number])
+        else:
+            edited[-1] = edited[-1].rstrip("\r\n") + _newline(lines[0])
+            edited.append(line + _newline(lines[0]))
+    return edited
+
+
+def _comment(line: str) -> str:
+    comment = re.search(r"\s+#.*", line)
+    return comment[0].rstrip() if comment else ""
+
+
+def _newline(line: str) -> str:
+    return "\r\n" if line.endswith("\r\n") else "\n"
+
+
 def _parsed(text: str) -> tuple[CommentedMap, list[str]]:
     content = YAML().load(text)
     section = content[SECTION]
@@ -80,20 +131,24 @@ def _is_outside(line: str, indent: int) -> bool:
 
 
 def _as_yaml(row: str, settings: dict[str, Any], indent: int) -> str:
+    return _lines_of({row: {name: _on_one_line(value) for name, value in settings.items()}}, indent)
+
+
+def _lines_of(content: dict[str, Any], indent: int) -> str:
     yaml = YAML()
     yaml.width = 2**16
     yaml.default_flow_style = False
     out = io.StringIO()
-    yaml.dump({row: {name: _on_one_line(value) for name, value in settings.items()}}, out)
+    yaml.dump(content, out)
     return "\n".join(" " * indent + line for line in out.getvalue().splitlines())
 
 
 def _on_one_line(value: Any) -> Any:
-    if not isinstance(value, list):
+    if not isinstance(value, list | dict):
         return value
-    sequence = CommentedSeq(value)
-    sequence.fa.set_flow_style()
-    return sequence
+    collection = CommentedSeq(value) if isinstance(value, list) else CommentedMap(value)
+    collection.fa.set_flow_style()
+    return collection
 
 
 def _confirmed(text: str, expected: dict[str, Any]) -> str:

@@ -144,14 +144,14 @@ def _per_image(step: Callable[[int], object], batch: int, seconds: float) -> flo
 
 
 def _pretrain(subject: _Subject, method: str) -> float:
-    registered = load_method(method, subject.protocol)
+    registered = load_method(method, subject.protocol, subject.dataset)
     if not registered.method.pretrains:
         return 0.0
-    settings = subject.protocol.pretrain
+    settings = subject.protocol.pretrain_of(subject.dataset)
     recipe = Recipe(
         prepared=subject.prepared,
         settings=settings,
-        augmentation=subject.protocol.views_of(subject.dataset, subject.protocol.augmentation),
+        augmentation=subject.protocol.augmentation_of(subject.dataset),
         hardware=subject.protocol.hardware,
         device=subject.device,
         seed=0,
@@ -174,7 +174,8 @@ def _train(subject: _Subject) -> Iterator[tuple[str, float]]:
     rows = prepared.indices("train")
     labels = torch.from_numpy(prepared.labels()[rows]).to(device)
     loss_of = loss_function(prepared.card.task, labels, classes, settings.class_weights)
-    images, views = TrainingImages(prepared.images, rows, device), protocol.finetune_augmentation
+    images = TrainingImages(prepared.images, rows, device)
+    views = protocol.finetune_augmentation_of(subject.dataset)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
     generator = torch.Generator().manual_seed(0)
 

@@ -12,7 +12,7 @@ from imssl.errors import UserError
 from imssl.settings.analyses import ReuseSettings
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.base import Settings
-from imssl.settings.datasets import AnyDataset
+from imssl.settings.datasets import AnyDataset, DatasetSettings
 from imssl.settings.encoder import EncoderSettings
 from imssl.settings.finetuning import FinetuneSettings
 from imssl.settings.hardware import Hardware
@@ -23,6 +23,16 @@ from imssl.settings.probing import KnnSettings, LinearSettings
 Id = Annotated[str, Field(pattern=ID_PATTERN, max_length=40)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+# In params.yaml, beside a method's hyper-parameters: which file it is in, where it is not named after its id.
+FILE_KEY = "file"
+# Likewise: values of pretrain.optimisation that are different for this method, as `bench tune` finds them.
+OPTIMISATION_KEY = "optimisation"
+# Keys of a method's row that are no hyper-parameters of its class.
+ROW_KEYS = (FILE_KEY, OPTIMISATION_KEY)
+
+# A data set allows or forbids them, whatever the augmentation says.
+FLIPS = {"horizontal_flip", "vertical_flip"}
 
 # What the stages depend on lies there, beside the data sets' folders.
 RESERVED = "inputs"
@@ -50,15 +60,17 @@ class Protocol(Settings):
         hardware: device, threads, precision.
         seeds: one full run of everything each.
         datasets: by id.
-        methods: hyper-parameters by method id, and ``file`` where the file is not named after the id.
+        methods: hyper-parameters by method id, ``file`` where the file is not named after the id, and
+            ``optimisation`` with values of the optimiser that differ; a data set may have other
+            hyper-parameters (:meth:`written_settings`).
         encoder: architecture.
-        pretrain: length and optimiser.
-        augmentation: of the pretraining views.
+        pretrain: length and optimiser; of one data set, see :meth:`pretrain_of`.
+        augmentation: of the pretraining views; of one data set, see :meth:`augmentation_of`.
         label_fractions: shares of the labelled training images, ascending; 1 is among them.
         validation_labels: which validation images may choose an epoch or a strength: as large a share of them
             as of the training images (``same share``), or ``all``, whatever the share.
         finetune: of all weights.
-        finetune_augmentation: of the fine-tuning images.
+        finetune_augmentation: of the fine-tuning images; likewise :meth:`finetune_augmentation_of`.
         linear: the frozen-encoder variant of fine-tuning.
         probe: the block-wise probes, on all labels.
         knn: nearest neighbours on frozen features.
@@ -101,17 +113,33 @@ class Protocol(Settings):
         if RESERVED in self.datasets:
             raise ValueError(f"datasets.{RESERVED} needs another name; results/{RESERVED} is taken")
         _check_stage_names(list(self.datasets), list(self.methods))
+        for dataset, settings in self.datasets.items():
+            _check_values_of(dataset, settings, list(self.methods))
         return self
 
-    def views_of(self, dataset: str, augmentation: Augmentation) -> Augmentation:
-        """An augmentation without the flips that make no sense for a data set."""
+    def pretrain_of(self, dataset: str) -> PretrainSettings:
+        """Length, batch and optimiser of pretraining on a data set, the same for every method."""
+        length = self.datasets[dataset].pretrain
+        return self.pretrain if length is None else self.pretrain.for_length(length)
+
+    def augmentation_of(self, dataset: str) -> Augmentation:
+        """The pretraining views of a data set, without the flips that make no sense for it."""
+        return self._views(dataset, self.augmentation, self.datasets[dataset].augmentation)
+
+    def finetune_augmentation_of(self, dataset: str) -> Augmentation:
+        """The fine-tuning images of a data set, without the flips that make no sense for it."""
+        return self._views(dataset, self.finetune_augmentation, self.datasets[dataset].finetune_augmentation)
+
+    def written_settings(self, method: str, dataset: str | None = None) -> dict[str, Any]:
+        """Hyper-parameters of a method as written: for all data sets, or with what differs on one."""
+        different = {} if dataset is None else self.datasets[dataset].methods.get(method, {})
+        return self.methods[method] | different
+
+    def _views(self, dataset: str, common: Augmentation, different: Augmentation | None) -> Augmentation:
         settings = self.datasets[dataset]
-        return augmentation.model_copy(
-            update={
-                "horizontal_flip": augmentation.horizontal_flip if settings.horizontal_flip else 0.0,
-                "vertical_flip": augmentation.vertical_flip if settings.vertical_flip else 0.0,
-            }
-        )
+        augmentation = common if different is None else common.changed_by(different)
+        forbidden = [flip for flip in FLIPS if not getattr(settings, flip)]
+        return augmentation.model_copy(update=dict.fromkeys(forbidden, 0.0))
 
 
 def read_protocol(path: Path = PARAMS) -> Protocol:
@@ -152,6 +180,35 @@ def _check_stage_names(datasets: list[str], methods: list[str]) -> None:
                 f"would both be the stage {name}; rename one of them"
             )
         names[name] = (dataset, method)
+
+
+def _check_values_of(dataset: str, settings: DatasetSettings, methods: list[str]) -> None:
+    """Refuse values for one data set that nothing would read."""
+    for method, different in settings.methods.items():
+        if method not in methods:
+            raise ValueError(
+                f"datasets.{dataset}.methods.{method} is no method; the methods are: {', '.join(methods)}"
+            )
+        for key in ROW_KEYS:
+            if key in different:
+                raise ValueError(
+                    f"datasets.{dataset}.methods.{method}.{key} is the same on every data set; set it in "
+                    f"methods.{method}"
+                )
+    for section in ("augmentation", "finetune_augmentation"):
+        different = getattr(settings, section)
+        flips = {} if different is None else different.model_dump(exclude_unset=True, include=FLIPS)
+        for flip, share in flips.items():
+            if share > 0 and not getattr(settings, flip):
+                raise ValueError(
+                    f"datasets.{dataset}.{section}.{flip} would do nothing, as datasets.{dataset}.{flip} is "
+                    "false; remove it, or set that to true"
+                )
+
+
+def hyperparameters(row: dict[str, Any]) -> dict[str, Any]:
+    """What is written in a method's row for its class."""
+    return {name: value for name, value in row.items() if name not in ROW_KEYS}
 
 
 def values(settings: BaseModel) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.protocol.protocol import Protocol, values
+from imssl.settings.datasets import TRAINING_KEYS
 from imssl.settings.encoder import BLOCKS
 
 Stage = Literal["pretrain", "finetune", "frozen", "knn", "probe", "reuse", "ks"]
@@ -22,12 +23,14 @@ class Workload:
 
     Attributes:
         protocol: that it belongs to.
+        dataset: its id.
         images: of its data set, by split.
         labelled: training images whose labels it may use.
         pretrains: whether its method trains at all.
     """
 
     protocol: Protocol
+    dataset: str
     images: Mapping[str, int]
     labelled: int
     pretrains: bool
@@ -97,11 +100,18 @@ class StageSpec:
         return {"once": (), "dataset": ("dataset",), "method": ("dataset", "method")}[self.runs]
 
 
+def _data_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
+    """What is prepared; how it is trained on is no reason to prepare it again."""
+    return protocol.datasets[dataset].model_dump(mode="json", exclude=set(TRAINING_KEYS))
+
+
 def _pretrain_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
+    # A method's row may have values of the optimiser, so they are told with the method.
+    length_and_batch = protocol.pretrain_of(dataset).model_dump(mode="json", exclude={"optimisation"})
     return {
         "encoder": values(protocol.encoder),
-        "pretrain": values(protocol.pretrain),
-        "augmentation": values(protocol.views_of(dataset, protocol.augmentation)),
+        "pretrain": length_and_batch,
+        "augmentation": values(protocol.augmentation_of(dataset)),
         "hardware": values(protocol.hardware),
     }
 
@@ -109,7 +119,7 @@ def _pretrain_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
 def _finetune_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
     return {
         "finetune": values(protocol.finetune),
-        "augmentation": values(protocol.views_of(dataset, protocol.finetune_augmentation)),
+        "augmentation": values(protocol.finetune_augmentation_of(dataset)),
         "stored_features": protocol.reuse.samples,
         "validation_labels": protocol.validation_labels,
     }
@@ -119,14 +129,17 @@ def _pretraining(workload: Workload) -> Work:
     # Imported here: a stage that trains nothing must not load what trains.
     from imssl.monitor import LARGEST_BANK, MOST_QUERIES
 
-    images, settings = workload.images, workload.protocol.pretrain
+    images, settings = workload.images, workload.protocol.pretrain_of(workload.dataset)
     monitored = min(images["train"], LARGEST_BANK) + min(images["val"], MOST_QUERIES)
     if not workload.pretrains:
         return Work(encoded_images=monitored, encoders=1)
-    batches = max(1, images["train"] // settings.batch_size)
+    # A set of a few images may be shorter than a batch, before anybody has looked at it.
+    images_at_least = max(images["train"], settings.batch_size)
+    steps = settings.steps_on(images_at_least)
+    epochs = -(-steps // settings.steps_per_epoch(images_at_least))
     return Work(
-        pretraining_images=settings.epochs * batches * settings.batch_size,
-        encoded_images=-(-settings.epochs // settings.monitor_every) * monitored,
+        pretraining_images=steps * settings.batch_size,
+        encoded_images=-(-epochs // settings.monitor_every) * monitored,
         encoders=1,
     )
 
@@ -177,7 +190,7 @@ STAGES: dict[str, StageSpec] = {
         about="a source in its owner's layout becomes images.npy, samples.csv and card.json",
         runs="dataset",
         has_cells=False,
-        settings=lambda protocol, dataset: values(protocol.datasets[dataset]),
+        settings=_data_settings,
     ),
     "pretrain": StageSpec(
         about="one method on one data set, an encoder per seed",

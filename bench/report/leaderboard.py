@@ -183,6 +183,7 @@ def leaderboard_context(view: View, charts: dict[str, DatasetCharts]) -> dict[st
         "cards": background.data_cards(protocol, results),
         "protocol_sections": background.protocol_sections(protocol),
         "provenance": background.provenance_table(results),
+        "tuning": background.tuning_words(protocol),
     }
 
 

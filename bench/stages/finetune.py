@@ -30,7 +30,7 @@ def compute(job: Job) -> None:
         prepared=prepared,
         labelled=labelled,
         settings=protocol.finetune,
-        augmentation=protocol.views_of(cell.dataset, protocol.finetune_augmentation),
+        augmentation=protocol.finetune_augmentation_of(cell.dataset),
         hardware=protocol.hardware,
         device=job.device,
         seed=cell.seed,

@@ -97,5 +97,10 @@ def _method_inputs(method: str, protocol: Protocol) -> dict[str, Any]:
     facts = facts_of(method, protocol)
     return {
         "code": method_fingerprint(method, protocol),
-        "settings": {"settings": facts.settings, "pretrains": facts.pretrains},
+        "settings": {
+            "settings": facts.settings,
+            "on_datasets": facts.on_datasets,
+            "optimisation": facts.optimisation,
+            "pretrains": facts.pretrains,
+        },
     }

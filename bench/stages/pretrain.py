@@ -16,15 +16,15 @@ from imssl.pretrain import Recipe, pretrain
 def compute(job: Job) -> None:
     """Pretrain one encoder."""
     cell, protocol, prepared = job.cell, job.protocol, job.prepared
-    registered = load_method(cell.method, protocol)
+    registered = load_method(cell.method, protocol, cell.dataset)
 
     def build(encoder: Encoder, training_set: TrainingSet) -> Method:
         return registered.method(encoder, registered.settings, training_set)
 
     recipe = Recipe(
         prepared=prepared,
-        settings=protocol.pretrain,
-        augmentation=protocol.views_of(cell.dataset, protocol.augmentation),
+        settings=registered.pretrain_on(cell.dataset, protocol),
+        augmentation=protocol.augmentation_of(cell.dataset),
         hardware=protocol.hardware,
         device=job.device,
         seed=cell.seed,

@@ -1,5 +1,7 @@
 """BYOL: the network predicts a slowly moving copy of itself, without negatives (Grill et al. 2020)."""
 
+from typing import Annotated
+
 import torch
 from pydantic import Field
 
@@ -8,6 +10,7 @@ from imssl.heads import batch_norm_mlp
 from imssl.losses import negative_cosine
 from imssl.method import Batch, Losses, Method, MethodSettings, TrainingSet
 from imssl.momentum import cosine_momentum, momentum_copy, momentum_update
+from imssl.settings.base import Tuned
 
 
 class ByolSettings(MethodSettings):
@@ -22,7 +25,7 @@ class ByolSettings(MethodSettings):
 
     hidden: int = Field(default=512, ge=1)
     dimension: int = Field(default=128, ge=2)
-    momentum: float = Field(default=0.99, ge=0, le=1)
+    momentum: Annotated[float, Tuned(0.9, 0.999)] = Field(default=0.99, ge=0, le=1)
 
 
 class Byol(Method):

@@ -1,6 +1,7 @@
 """Masked reconstruction: predict the pixels that are masked in an image (after SimMIM, Xie et al. 2022)."""
 
 import math
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -13,6 +14,7 @@ from imssl.heads import upsampling_decoder
 from imssl.method import Batch, Losses, Method, MethodSettings, TrainingSet
 from imssl.optimisation import weight_groups
 from imssl.settings.augmentation import Augmentation
+from imssl.settings.base import Tuned
 from imssl.settings.pretraining import Optimisation
 
 
@@ -28,10 +30,10 @@ class MaskedReconstructionSettings(MethodSettings):
     """
 
     patch: int = Field(default=4, ge=1)
-    ratio: float = Field(default=0.6, gt=0, lt=1)
+    ratio: Annotated[float, Tuned(0.3, 0.9)] = Field(default=0.6, gt=0, lt=1)
     hidden: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
+    learning_rate: Annotated[float, Tuned(1e-4, 1e-2, log=True)] = Field(default=1e-3, gt=0)
+    weight_decay: Annotated[float, Tuned(1e-3, 0.3, log=True)] = Field(default=0.05, ge=0)
 
 
 class MaskedReconstruction(Method):
@@ -45,6 +47,7 @@ class MaskedReconstruction(Method):
     """
 
     settings_class = MaskedReconstructionSettings
+    reads_optimisation = False
     settings: MaskedReconstructionSettings
     view_count = 1
 

@@ -1,6 +1,6 @@
 """MoCo v2: momentum contrast with an MLP head (He et al. 2020; Chen et al. 2020)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from imssl.losses import contrastive_logits, info_nce, top1, without_own_keys
 from imssl.method import Batch, Losses, Method, MethodSettings, TrainingSet
 from imssl.momentum import momentum_copy, momentum_update
 from imssl.queue import KeyQueue
+from imssl.settings.base import Tuned
 
 
 class MocoSettings(MethodSettings):
@@ -39,8 +40,8 @@ class MocoSettings(MethodSettings):
     queue: int = Field(default=4096, ge=1)
     queue_limit: float = Field(default=1.0, gt=0)
     mask_own_keys: bool = False
-    momentum: float = Field(default=0.99, ge=0, le=1)
-    temperature: float = Field(default=0.2, gt=0)
+    momentum: Annotated[float, Tuned(0.9, 0.999)] = Field(default=0.99, ge=0, le=1)
+    temperature: Annotated[float, Tuned(0.03, 0.5, log=True)] = Field(default=0.2, gt=0)
     batch_norm_splits: int = Field(default=4, ge=1)
 
 

@@ -1,5 +1,7 @@
 """MoCo + Barlow Twins on the encoder's blocks (Kaku et al. 2021, section 3)."""
 
+from typing import Annotated
+
 from pydantic import Field
 from torch import nn
 
@@ -8,6 +10,7 @@ from imssl.heads import batch_norm_mlp
 from imssl.losses import barlow_twins
 from imssl.method import Losses, TrainingSet
 from imssl.methods.moco import Moco, MocoSettings
+from imssl.settings.base import Tuned
 
 
 class MocoBarlowSettings(MocoSettings):
@@ -22,8 +25,8 @@ class MocoBarlowSettings(MocoSettings):
 
     projection: int = Field(default=2048, ge=2)
     on_diagonal: float = Field(default=1.0, ge=0)
-    off_diagonal: float = Field(default=5.1e-3, ge=0)
-    scale: float = Field(default=1 / 32, ge=0)
+    off_diagonal: Annotated[float, Tuned(5e-5, 0.05, log=True)] = Field(default=5.1e-3, ge=0)
+    scale: Annotated[float, Tuned(3e-4, 0.3, log=True)] = Field(default=1 / 32, ge=0)
 
 
 class MocoBarlow(Moco):

@@ -8,8 +8,10 @@ from imssl.encoder import Features
 from imssl.losses import block_mse
 from imssl.method import Losses
 from imssl.methods.moco import Moco, MocoSettings
+from imssl.settings.base import Tuned
 
 Weight = Annotated[float, Field(ge=0)]
+Weights = tuple[Weight, Weight, Weight, Weight]
 Grid = Annotated[int, Field(ge=1)]
 
 
@@ -23,7 +25,7 @@ class MocoMseSettings(MocoSettings):
             two views are rotated independently, places in the maps do not correspond.
     """
 
-    block_weights: tuple[Weight, Weight, Weight, Weight] = (0.25, 0.25, 0.25, 0.25)
+    block_weights: Annotated[Weights, Tuned(0.01, 10.0, log=True)] = (0.25, 0.25, 0.25, 0.25)
     block_grids: tuple[Grid, Grid, Grid, Grid] = (16, 16, 4, 4)
 
 

@@ -1,5 +1,7 @@
 """SimCLR: contrastive learning within the batch (Chen, Kornblith et al. 2020)."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -8,6 +10,7 @@ from imssl.encoder import Encoder
 from imssl.heads import mlp_head
 from imssl.losses import info_nce, nt_xent_logits, top1
 from imssl.method import Batch, Losses, Method, MethodSettings, TrainingSet
+from imssl.settings.base import Tuned
 
 
 class SimclrSettings(MethodSettings):
@@ -21,7 +24,7 @@ class SimclrSettings(MethodSettings):
 
     hidden: int = Field(default=512, ge=1)
     dimension: int = Field(default=128, ge=2)
-    temperature: float = Field(default=0.2, gt=0)
+    temperature: Annotated[float, Tuned(0.03, 1.0, log=True)] = Field(default=0.2, gt=0)
 
 
 class Simclr(Method):

@@ -1,5 +1,7 @@
 """VICReg: variance, invariance and covariance of the projections (Bardes et al. 2022)."""
 
+from typing import Annotated
+
 import torch.nn.functional as F
 from pydantic import Field
 
@@ -7,6 +9,7 @@ from imssl.encoder import Encoder
 from imssl.heads import batch_norm_mlp
 from imssl.losses import off_diagonal_covariance, variance_hinge
 from imssl.method import Batch, Losses, Method, MethodSettings, TrainingSet
+from imssl.settings.base import Tuned
 
 
 class VicregSettings(MethodSettings):
@@ -20,8 +23,8 @@ class VicregSettings(MethodSettings):
     """
 
     expansion: int = Field(default=512, ge=2)
-    invariance: float = Field(default=25.0, ge=0)
-    variance: float = Field(default=25.0, ge=0)
+    invariance: Annotated[float, Tuned(2.5, 100.0, log=True)] = Field(default=25.0, ge=0)
+    variance: Annotated[float, Tuned(2.5, 100.0, log=True)] = Field(default=25.0, ge=0)
     covariance: float = Field(default=1.0, ge=0)
 
 

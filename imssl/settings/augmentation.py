@@ -1,6 +1,6 @@
 """Settings of the augmentation."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,8 @@ class Augmentation(Settings):
         rotation_degrees: angles are uniform in [-r, r]; 0 switches it off.
         horizontal_flip: share of samples mirrored left-right, where the data set allows it.
         vertical_flip: share of samples mirrored upside down, where the data set allows it.
+        rotation_and_flips: ``first`` turns before jitter, grey and blur, in one interpolation with the crop;
+            ``last`` after them, as the released code of Kaku et al. (2021) does. The crop is always first.
     """
 
     crop_scale: tuple[Share, Share] = (0.2, 1.0)
@@ -45,6 +47,7 @@ class Augmentation(Settings):
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0
     horizontal_flip: Probability = 0.5
     vertical_flip: Probability = 0.0
+    rotation_and_flips: Literal["first", "last"] = "first"
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augmentation":
@@ -53,3 +56,7 @@ class Augmentation(Settings):
             if low > high:
                 raise ValueError(f"{name} is [{low}, {high}]; give the smaller value first")
         return self
+
+    def changed_by(self, written: "Augmentation") -> "Augmentation":
+        """This augmentation with every value that was written in another one, and none of its defaults."""
+        return self.model_copy(update={name: getattr(written, name) for name in written.model_fields_set})

@@ -1,5 +1,7 @@
 """The base of every typed group of settings that comes from params.yaml."""
 
+from dataclasses import dataclass
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -12,3 +14,21 @@ class Settings(BaseModel):
 
     # Most are only ever validated as part of a larger model, so a validator of their own can wait.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Marks a setting that a search may vary: ``rate: Annotated[float, Tuned(0.03, 0.5, log=True)]``.
+
+    The range is what is worth trying, and narrower than what is allowed. A setting of several numbers, such
+    as a weight per block, is given one value for all of them.
+
+    Attributes:
+        low: smallest value tried.
+        high: largest value tried.
+        log: whether the search goes by the value's logarithm.
+    """
+
+    low: float
+    high: float
+    log: bool = False

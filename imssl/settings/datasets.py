@@ -1,10 +1,12 @@
 """Settings of the data sets, one class per source."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainSerializer
 
+from imssl.settings.augmentation import Augmentation
 from imssl.settings.base import Settings
+from imssl.settings.pretraining import PretrainLength
 
 
 def _without_zero_bytes(path: str) -> str:
@@ -16,8 +18,23 @@ def _without_zero_bytes(path: str) -> str:
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_without_zero_bytes)]
 
 
+def _as_written(augmentation: Augmentation) -> dict[str, Any]:
+    return augmentation.model_dump(mode="json", exclude_unset=True)
+
+
+# Of an augmentation for one data set only what is written counts; the rest is as for all data sets.
+AugmentationChanges = Annotated[Augmentation, PlainSerializer(_as_written)]
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value == {}
+
+
 class DatasetSettings(Settings):
     """What every source shares.
+
+    The last four attributes are values of other sections that are different on this data set, and on it the
+    same for every method. They decide how it is trained on and not what is prepared.
 
     Attributes:
         size: side of the prepared square images, in pixels.
@@ -27,6 +44,10 @@ class DatasetSettings(Settings):
         split_seed: of the patient-level split, where the source has no official one.
         on_bad_image: ``error`` stops at corrupt, missing or duplicate files; ``skip`` leaves them out and
             lists them in the data card.
+        pretrain: length of pretraining on this data set.
+        augmentation: values of the pretraining views that differ.
+        finetune_augmentation: values of the fine-tuning images that differ.
+        methods: hyper-parameters that differ, by method id.
     """
 
     size: int = Field(ge=8, le=1024)
@@ -35,6 +56,10 @@ class DatasetSettings(Settings):
     vertical_flip: bool
     split_seed: int = Field(default=0, ge=0)
     on_bad_image: Literal["error", "skip"] = "error"
+    pretrain: PretrainLength | None = Field(default=None, exclude_if=_is_empty)
+    augmentation: AugmentationChanges | None = Field(default=None, exclude_if=_is_empty)
+    finetune_augmentation: AugmentationChanges | None = Field(default=None, exclude_if=_is_empty)
+    methods: dict[str, dict[str, Any]] = Field(default={}, exclude_if=_is_empty)
 
 
 class PhantomSettings(DatasetSettings):
@@ -103,6 +128,9 @@ class EyepacsSettings(DatasetSettings):
     path: FilePath
     grading: Literal["binary", "five"]
 
+
+# What training alone reads; a change of it leaves the prepared images as they are.
+TRAINING_KEYS = ("pretrain", "augmentation", "finetune_augmentation", "methods")
 
 AnyDataset = Annotated[
     PhantomSettings | MedmnistSettings | NihSettings | IdcSettings | EyepacsSettings,

@@ -24,7 +24,7 @@ def nothing(done, steps):
 
 @pytest.fixture
 def recipe(phantom):
-    def make(epochs=3, batch_size=24, precision="float32", seed=0, kind="histology"):
+    def make(epochs=3, batch_size=24, precision="float32", seed=0, kind="histology", steps=None):
         optimisation = Optimisation(
             learning_rate=0.05, momentum=0.9, weight_decay=1e-4, schedule="cosine", warmup=0.1
         )
@@ -33,7 +33,11 @@ def recipe(phantom):
             # (torch 2.15), and 16 pixels come to that in block 4.
             prepared=phantom(kind, 24 if precision == "bfloat16" else 16),
             settings=PretrainSettings(
-                epochs=epochs, batch_size=batch_size, optimisation=optimisation, monitor_every=2
+                epochs=None if steps else epochs,
+                steps=steps,
+                batch_size=batch_size,
+                optimisation=optimisation,
+                monitor_every=2,
             ),
             augmentation=Augmentation(),
             hardware=Hardware(device="cpu", threads=1, precision=precision),

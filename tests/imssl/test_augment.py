@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -118,6 +119,76 @@ def test_jitter_keeps_each_samples_own_order(generator):
             expected = changes[column](expected, parameters.jitter[i, column].item())
         # Hue divides by chroma, which magnifies rounding in nearly grey pixels, but then scales by it.
         assert_close(views[i], expected, **ROUNDING)
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_rotation_and_flips_come_first_or_last(order, generator):
+    """Crop, jitter, grey, blur, rotation and flips, one by one with torchvision, in either order."""
+    images = smooth_and_noisy(32, (24, 24), generator)
+    settings = Augmentation(vertical_flip=0.5, grey_probability=0.5, rotation_and_flips=order)
+    p = draw(32, 24, 24, settings, generator)
+    views = apply(images, p)
+
+    def turned(image, i):
+        image = reference.vflip(image) if p.flips[i, 0] else image
+        image = reference.hflip(image) if p.flips[i, 1] else image
+        return reference.rotate(image, p.angle[i].item(), InterpolationMode.BILINEAR)
+
+    changes = (
+        reference.adjust_brightness,
+        reference.adjust_contrast,
+        reference.adjust_saturation,
+        reference.adjust_hue,
+    )
+    differences = []
+    for i, image in enumerate(images):
+        expected = reference.resized_crop(
+            image, *p.crop[i].tolist(), [24, 24], InterpolationMode.BILINEAR, antialias=True
+        )
+        expected = turned(expected, i) if order == "first" else expected
+        for column in p.order[i].tolist():
+            expected = changes[column](expected, p.jitter[i, column].item())
+        expected = reference.rgb_to_grayscale(expected, 3) if p.grey[i] else expected
+        if p.sigma[i] > 0:
+            taps = 2 * p.blur_radius + 1
+            expected = reference.gaussian_blur(expected, [taps, taps], [p.sigma[i].item()] * 2)
+        expected = turned(expected, i) if order == "last" else expected
+        differences.append((views[i] - expected).abs().mean().item())
+    # In one interpolation the crop and the rotation are not torchvision's two, so "first" is only near.
+    assert np.median(differences) < (1e-6 if order == "last" else 0.02)
+    assert max(differences) < (1e-4 if order == "last" else 0.05)
+
+
+def test_colours_do_not_see_the_corners_of_a_rotation_that_comes_last(generator):
+    """Contrast mixes in the mean grey: over corners that are black already, or before they are."""
+    images = torch.full((16, 3, 24, 24), 0.5)
+    settings = varied(
+        OFF,
+        jitter_probability=1.0,
+        contrast=0.9,
+        brightness=0.0,
+        saturation=0.0,
+        hue=0.0,
+        rotation_degrees=45.0,
+    )
+    corners = {}
+    for order in ("first", "last"):
+        p = draw(16, 24, 24, varied(settings, rotation_and_flips=order), torch.Generator().manual_seed(0))
+        views = apply(images, p)[p.angle.abs() > 20]
+        corners[order] = views[:, :, 0, 0]
+    assert (corners["last"] == 0).all()
+    assert (corners["first"] > 0.01).any()
+
+
+def test_the_order_leaves_the_drawn_parameters_as_they_are():
+    first, last = (
+        draw(9, 8, 8, Augmentation(rotation_and_flips=order), torch.Generator().manual_seed(5))
+        for order in ("first", "last")
+    )
+    for name in ("crop", "flips", "angle", "jitter", "order", "grey", "sigma"):
+        assert torch.equal(getattr(first, name), getattr(last, name))
+    assert first.turned_last is False
+    assert last[2:4].turned_last is True
 
 
 @pytest.mark.parametrize("channels", [1, 3])

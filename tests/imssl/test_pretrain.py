@@ -73,6 +73,26 @@ def test_a_run_resumes_where_an_epoch_is_one_step(run, recipe, killed, assert_eq
     assert taken == [1, 2, 3, 3, 4]
 
 
+def test_so_many_steps_are_taken_also_where_they_end_within_a_pass(run, recipe, histology):
+    steps_per_epoch = len(histology.indices("train")) // 24
+    pretrained, training = run(recipe(steps=2 * steps_per_epoch + 1))
+    assert training.step == training.steps == 2 * steps_per_epoch + 1
+    assert pretrained.images_seen == 24 * training.steps
+    assert [row["epoch"] for row in pretrained.history] == [1, 2, 3]
+    assert ["knn_macro_auroc" in row for row in pretrained.history] == [False, True, True]
+
+
+def test_steps_that_fill_their_passes_are_the_same_run_as_epochs(run, recipe, histology, assert_equal):
+    steps_per_epoch = len(histology.indices("train")) // 24
+    first, again = run(recipe(epochs=2), name="epochs"), run(recipe(steps=2 * steps_per_epoch), name="steps")
+    assert_equal(first[1].state(), again[1].state())
+    assert_equal(first[0].history, again[0].history)
+
+
+def test_a_run_of_steps_that_ends_within_a_pass_resumes(recipe, assert_resumes):
+    assert_resumes(recipe(steps=14), Moco, small(Moco), [3, 13, 14])
+
+
 def test_the_same_seed_gives_the_same_run_and_another_does_not(run, recipe, assert_equal):
     first, again, other = (run(recipe(epochs=1, seed=seed), name=str(i)) for i, seed in enumerate((5, 5, 6)))
     assert_equal(first[1].state(), again[1].state())

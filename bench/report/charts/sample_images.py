@@ -79,7 +79,7 @@ def _views(originals: np.ndarray, dataset: str, protocol: Protocol) -> tuple[np.
 
     images = torch.from_numpy(np.ascontiguousarray(originals.transpose(0, 3, 1, 2)))
     generator = torch_generator(0, "sample views", dataset)
-    augmentation = protocol.views_of(dataset, protocol.augmentation)
+    augmentation = protocol.augmentation_of(dataset)
     views = [augment(images, augmentation, generator).mul(255).round().byte() for _ in range(2)]
     first, second = (view.numpy().transpose(0, 2, 3, 1) for view in views)
     return first, second

@@ -7,7 +7,9 @@ from typing import Any
 
 from bench.cells.method_facts import facts_of
 from bench.methods.checked import check_state
-from bench.protocol.protocol import Protocol, values
+from bench.methods.tuned import tuning_of
+from bench.protocol.protocol import OPTIMISATION_KEY, Protocol, values
+from bench.protocol.registry import different_settings
 from bench.report.layout import Column, Entry, Row, Table, listed, number, percent
 from bench.summary.over_seeds import undefined_classes
 from bench.summary.read import Results
@@ -58,7 +60,13 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
             "One seed only: differences between methods may be differences between runs. "
             "List more seeds in params.yaml."
         )
-    found += unchecked(protocol) + _mixed(results) + _unclean(results) + _unequal_images(results)
+    found += (
+        unchecked(protocol)
+        + _unequal_tuning(protocol)
+        + _mixed(results)
+        + _unclean(results)
+        + _unequal_images(results)
+    )
     for dataset, group in undefined_classes(results.table).groupby("dataset", sort=False):
         names = listed([f"“{name}”" for name in group["class"]])
         found.append(
@@ -156,6 +164,28 @@ def unchecked(protocol: Protocol) -> list[str]:
     return found
 
 
+def tuning_words(protocol: Protocol) -> dict[str, str]:
+    """How much each method was tuned, by method; empty for those that have nothing to tune."""
+    words = {}
+    for method in protocol.methods:
+        try:
+            state = tuning_of(method, protocol)
+        except UserError as error:
+            words[method] = str(error)
+        else:
+            words[method] = "" if state is None else state.words
+    return words
+
+
+def _unequal_tuning(protocol: Protocol) -> list[str]:
+    """Methods that were tuned more than others, or whose chosen values were changed since."""
+    words = {method: text for method, text in tuning_words(protocol).items() if text}
+    if len(set(words.values())) <= 1:
+        return []
+    each = "; ".join(f"{method}: {text}" for method, text in words.items())
+    return [f"Methods were not tuned alike, so a difference may be one of effort. {each}."]
+
+
 def _unequal_images(results: Results) -> list[str]:
     """Data sets on which the methods that pretrain have not seen equally many images."""
     table = results.table
@@ -248,13 +278,20 @@ def _counts_table(card: Card) -> Table:
 
 
 def method_settings(protocol: Protocol) -> dict[str, Any]:
-    """Hyper-parameters by method, defaults included; as written where they are not allowed."""
-    settings = {}
+    """Hyper-parameters by method, defaults included, and what differs on single data sets.
+
+    They are as written where they are not allowed.
+    """
+    settings: dict[str, Any] = {}
     for method, written in protocol.methods.items():
         try:
-            settings[method] = facts_of(method, protocol).settings
+            settings[method] = dict(facts_of(method, protocol).settings)
+            if OPTIMISATION_KEY in written:
+                settings[method][OPTIMISATION_KEY] = written[OPTIMISATION_KEY]
         except UserError:
-            settings[method] = written
+            settings[method] = dict(written)
+        for dataset, different in different_settings(method, protocol).items():
+            settings[method][f"on {dataset}"] = different
     return settings
 
 

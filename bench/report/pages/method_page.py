@@ -6,7 +6,7 @@ from typing import Any
 from bench.report.charts.curve_charts import curve_chart
 from bench.report.entries import quantities, styles_of
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Column, Entry, Figure, Row, Table, number
-from bench.report.pages.background import check_sentence, method_settings, written_facts
+from bench.report.pages.background import check_sentence, method_settings, tuning_words, written_facts
 from bench.report.pages.details import KEY_LENGTH, origin_words
 from bench.report.tables.comparisons import Scope, difference_entry, place_name, places_of, score_entry
 from bench.report.tables.per_dataset import curve_table
@@ -66,6 +66,7 @@ def method_context(
         "own_style": styles_of(view.summary)[method],
         "shown": [styles_of(view.summary)[name] for name in _beside_baseline(view, method)],
         "checks": check_sentence(method, protocol),
+        "tuned": tuning_words(protocol)[method],
         "standings": [_standing_table(view, method, name, root) for name in EVALUATION_NAMES],
         "curves": curves.figures,
         "curve_numbers": curves.tables,

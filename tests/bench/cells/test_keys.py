@@ -89,6 +89,13 @@ def test_a_method_changes_its_own_cells(before, edited):
     assert {cell.method for cell in before if before[cell] != after[cell]} == {"moco"}
 
 
+def test_values_of_the_optimiser_in_a_row_change_the_methods_own_cells(before, edited):
+    after = keys_of(edited("  moco:\n", "  moco:\n    optimisation: {learning_rate: 0.1}\n"))
+    assert {cell.method for cell in before if before[cell] != after[cell]} == {"moco"}
+    again = keys_of(edited("{learning_rate: 0.1}", "{learning_rate: 0.03}"))
+    assert again == before
+
+
 def test_a_default_written_out_changes_nothing(before, edited):
     after = keys_of(edited("  moco:\n", "  moco:\n    queue_limit: 1.0\n"))
     assert before == after
@@ -105,6 +112,31 @@ def test_a_data_set_changes_its_own_cells(before, edited):
     # A flip that the data set does not allow decides nothing there.
     again = keys_of(edited("  vertical_flip: 0.5", "  vertical_flip: 0.4"))
     assert {cell.dataset for cell in before if again[cell] != after[cell]} == {"fundus"}
+
+
+CHEST = "    horizontal_flip: true\n    vertical_flip: false\n"
+EVERY = {"random-init", "moco", "moco-barlow"}
+VALUES_OF_CHEST = {
+    "pretrain: {epochs: 3}": (set(CELL_STAGES), EVERY),
+    "pretrain: {steps: 4}": (set(CELL_STAGES), EVERY),
+    "augmentation: {hue: 0.3}": (set(CELL_STAGES), EVERY),
+    "finetune_augmentation: {hue: 0.3}": ({"finetune", "reuse", "ks"}, EVERY),
+    "methods: {moco: {queue: 16}}": (set(CELL_STAGES), {"moco"}),
+    # As for all data sets already, so nothing changes.
+    "pretrain: {epochs: 2}": (set(), set()),
+    "augmentation: {hue: 0.1}": (set(), set()),
+    "methods: {moco: {queue: 32}}": (set(), set()),
+}
+
+
+@pytest.mark.parametrize("written", VALUES_OF_CHEST)
+def test_a_value_of_one_data_set_changes_its_own_cells(before, edited, written):
+    after = keys_of(edited(CHEST, f"{CHEST}    {written}\n"))
+    moved = [cell for cell in before if before[cell] != after[cell]]
+    stages, methods = VALUES_OF_CHEST[written]
+    assert {cell.stage for cell in moved} == stages
+    assert {cell.method for cell in moved} == methods
+    assert {cell.dataset for cell in moved} <= {"chest"}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +216,7 @@ def test_two_rows_of_one_file_with_equal_settings_share_no_cell(prepared_project
     again = "{file: moco.py, hidden: 16, dimension: 8, queue: 32, temperature: 0.2, batch_norm_splits: 1}"
     protocol = edited("  moco:\n", f"  moco-again: {again}\n  moco:\n")
     keys = Keys(protocol)
-    contents = [keys._method(method)["settings"] for method in ("moco", "moco-again")]
-    assert contents[0] == contents[1]
     pretraining = [Cell("pretrain", "chest", method, 0) for method in ("moco", "moco-again")]
     assert len({keys.key(cell) for cell in pretraining}) == 2
+    first, second = (keys._method(cell)["settings"] for cell in pretraining)
+    assert first == second

@@ -3,7 +3,7 @@
 import pytest
 from ruamel.yaml import YAML
 
-from bench.methods.params_rows import with_row, without_row
+from bench.methods.params_rows import with_row, with_values, without_row
 from bench.protocol.profile import profiles
 from imssl.errors import UserError
 
@@ -79,3 +79,50 @@ def test_a_row_that_others_refer_to_is_not_taken_out():
     text = "methods:\n  moco: &base\n    queue: 1\n  cold:\n    <<: *base\n    temperature: 0.1\n"
     with pytest.raises(UserError, match="edit it by hand"):
         without_row(text, "moco")
+
+
+def test_values_change_on_their_lines_and_comments_stay():
+    changes = {
+        "temperature": 0.07,
+        "queue": 64,
+        "weights": [0.5, 0.5],
+        "optimisation": {"rate": 0.1, "decay": 0.0},
+    }
+    edited = with_values(TEXT, "moco", changes)
+    assert read(edited) == {**read(TEXT), "methods": {"random-init": {}, "moco": changes}}
+    assert "    queue: 64       # keys\n" in edited
+    assert "    optimisation: {rate: 0.1, decay: 0.0}\n" in edited
+    kept = [line for line in TEXT.splitlines() if "queue" not in line and "temperature" not in line]
+    assert [line for line in edited.splitlines() if line in kept] == kept
+
+
+def test_values_enter_a_row_on_one_line():
+    edited = with_values(
+        TEXT.replace("random-init: {}", "cold: {queue: 8}  # colder"), "cold", {"temperature": 0.1}
+    )
+    assert "  cold:  # colder\n    queue: 8\n    temperature: 0.1\n" in edited
+    assert "\n  random-init:\n    temperature: 0.1\n" in with_values(
+        TEXT, "random-init", {"temperature": 0.1}
+    )
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_values_at_the_end_of_a_file_without_a_last_line_end(newline):
+    text = "methods:\n  moco:\n    queue: 4".replace("\n", newline)
+    edited = with_values(text, "moco", {"queue": 5, "temperature": 0.1})
+    assert edited.split(newline)[2:] == ["    queue: 5", "    temperature: 0.1", ""]
+
+
+@pytest.mark.parametrize(
+    "row", ["  moco:\n    queue:\n      - 1\n", "  moco: &m\n    queue: 1\n  other: *m\n"]
+)
+def test_a_row_that_cannot_be_edited_is_refused(row):
+    with pytest.raises(UserError, match="edit it by hand"):
+        with_values("methods:\n" + row, "moco", {"queue": [2, 2]})
+
+
+@pytest.mark.parametrize("profile", [profile.name for profile in profiles()])
+def test_the_values_of_a_profile_written_again_are_the_same(profile):
+    text = next(each.text for each in profiles() if each.name == profile)
+    for name, row in read(text)["methods"].items():
+        assert read(with_values(text, name, row)) == read(text)

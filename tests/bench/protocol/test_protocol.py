@@ -234,5 +234,5 @@ def test_methods_are_kept_as_written_and_flips_follow_the_data_set(project: Path
     assert protocol.methods["random-init"] == {}
     assert list(protocol.methods) == list(read_params()["methods"])
     assert protocol.augmentation.vertical_flip == 0.5
-    assert protocol.views_of("chest", protocol.augmentation).vertical_flip == 0.0
-    assert protocol.views_of("fundus", protocol.augmentation) == protocol.augmentation
+    assert protocol.augmentation_of("chest").vertical_flip == 0.0
+    assert protocol.augmentation_of("fundus") == protocol.augmentation

@@ -66,6 +66,31 @@ def test_a_refused_hyperparameter_is_named_with_its_line(edited, tiny, name):
     assert [word for word in words if word not in str(error.value)] == []
 
 
+def test_a_row_may_have_values_of_the_optimiser_of_its_own(edited):
+    protocol = edited("  moco:\n", "  moco:\n    optimisation: {learning_rate: 0.2, momentum: 0.5}\n")
+    moco, other = load_method("moco", protocol), load_method("moco-barlow", protocol)
+    assert (moco.optimisation.learning_rate, moco.optimisation.momentum) == (0.2, 0.5)
+    assert moco.optimisation.schedule == "cosine"
+    assert other.optimisation == protocol.pretrain.optimisation
+    assert moco.pretrain_on("chest", protocol).optimisation == moco.optimisation
+    # The length is everybody's.
+    assert moco.pretrain_on("chest", protocol).epochs == other.pretrain_on("chest", protocol).epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{learning_rate: -1}", r"line \d+: methods\.moco\.optimisation\.learning_rate is -1"),
+        ("{epochs: 9}", r"line \d+: methods\.moco\.optimisation\.epochs is not a known key"),
+        ("[0.1]", r"line \d+: methods\.moco\.optimisation must hold values"),
+    ],
+)
+def test_a_wrong_value_of_the_optimiser_is_named_with_its_line(edited, written, message):
+    protocol = edited("  moco:\n", f"  moco:\n    optimisation: {written}\n")
+    with pytest.raises(UserError, match=message):
+        load_method("moco", protocol)
+
+
 def test_one_file_can_be_two_rows(edited):
     protocol = edited("  random-init: {}\n", "  cold: {file: moco.py, temperature: 0.05}\n")
     cold, warm = load_method("cold", protocol), load_method("moco", protocol)

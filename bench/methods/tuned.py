@@ -1,0 +1,93 @@
+"""reports/tuning/<method>.csv: the trials by which a method's settings were chosen, for the leaderboard."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.cells.files import REPORTS, read_table, write_table
+from bench.cells.method_facts import facts_of
+from bench.protocol.protocol import OPTIMISATION_KEY, Protocol
+from imssl.errors import UserError
+
+FOLDER = REPORTS / "tuning"
+
+# Columns beside those of the searched settings.
+TRIAL, SCORE, CHOSEN, FAILURE = BESIDE = ("trial", "score", "chosen", "failure")
+ON = "score on "
+
+
+@dataclass(frozen=True)
+class TuningState:
+    """How much a method was tuned.
+
+    Attributes:
+        trials: sets of values that were tried; 0 where there is no table of them.
+        kept: whether the method still has the values that were chosen; None where there is no table.
+    """
+
+    trials: int
+    kept: bool | None
+
+    @property
+    def words(self) -> str:
+        """For a reader, such as ``20 trials``."""
+        if self.kept is None:
+            return "not tuned here"
+        count = "1 trial" if self.trials == 1 else f"{self.trials:,} trials"
+        return count if self.kept else f"{count}, but its values were changed since"
+
+
+def trials_file(method: str) -> Path:
+    """Where the trials of a method are listed."""
+    return FOLDER / f"{method}.csv"
+
+
+def write_trials(method: str, table: pd.DataFrame) -> None:
+    """Write the table of a method's trials, one row each."""
+    write_table(trials_file(method), table)
+
+
+def read_trials(method: str) -> pd.DataFrame | None:
+    """The table of a method's trials; None where there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    file = trials_file(method)
+    if not file.is_file():
+        return None
+    table = read_table(file, (FAILURE,))
+    missing = [name for name in (TRIAL, CHOSEN) if name not in table.columns]
+    if missing:
+        raise UserError(f"{file} lacks the column {missing[0]}. Delete it and run: bench tune {method}")
+    return table
+
+
+def tuning_of(method: str, protocol: Protocol) -> TuningState | None:
+    """How much a method was tuned, and whether params.yaml still says what was chosen.
+
+    Returns:
+        None for a method that does not pretrain.
+
+    Raises:
+        UserError: the table cannot be read, or the method's settings are not right.
+    """
+    facts = facts_of(method, protocol)
+    if not facts.pretrains:
+        return None
+    table = read_trials(method)
+    if table is None:
+        return TuningState(0, None)
+    chosen = table[table[CHOSEN] == True]  # noqa: E712 (a column of NaN has no truth)
+    optimisation = {f"{OPTIMISATION_KEY}.{key}": v for key, v in facts.optimisation.items()}
+    present = facts.settings | optimisation
+    searched = [name for name in table.columns if name not in BESIDE and not name.startswith(ON)]
+    kept = len(chosen) == 1 and all(_equal(present.get(name), chosen.iloc[0][name]) for name in searched)
+    return TuningState(len(table), kept)
+
+
+def _equal(present: Any, chosen: float) -> bool:
+    return present is not None and bool(np.allclose(present, chosen, rtol=1e-9, atol=0))

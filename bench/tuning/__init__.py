@@ -1,0 +1,1 @@
+"""``bench tune``: a search over a method's settings on validation images, with one budget for all methods."""
