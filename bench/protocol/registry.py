@@ -1,5 +1,6 @@
 """Methods by id: the file, the class in it, and its typed hyper-parameters."""
 
+import contextlib
 import importlib
 import inspect
 import json
@@ -78,6 +79,19 @@ def load_method(method: str, protocol: Protocol) -> Registered:
         content = read_params() if PARAMS.exists() else {}
         raise UserError(explain(error, content, str(PARAMS), prefix=("methods", method))) from None
     return Registered(method, file, method_class, settings)
+
+
+def reference_methods(protocol: Protocol) -> list[str]:
+    """Methods that do not pretrain: drawn as references, and out of ranks and corrected tests.
+
+    A method that cannot be loaded is not among them.
+    """
+    references = []
+    for method in protocol.methods:
+        with contextlib.suppress(UserError):
+            if not load_method(method, protocol).method.pretrains:
+                references.append(method)
+    return references
 
 
 def only_method(module: ModuleType, file: Path) -> "type[Method]":
