@@ -59,7 +59,7 @@ class View:
             method: its id.
             root: of the reports, as seen from the page.
         """
-        group = REFERENCES if method in self.references else ""
+        group = REFERENCES if self.several and method in self.references else ""
         return Row(method, (), styles_of(self.summary)[method], group, f"{root}methods/{method}.html")
 
 

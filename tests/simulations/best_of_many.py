@@ -5,7 +5,7 @@ import numpy as np
 from bench.analysis.best_of_many import p_of_being_best
 from bench.summary.draws import Comparison, ComparisonDraws
 
-LEVEL, RESAMPLES = 0.95, 200
+LEVEL, RESAMPLES = 0.95, 1000
 
 
 def column_of(
