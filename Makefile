@@ -1,6 +1,7 @@
 # make repro   set up, run the main job on the embedded default, say where the leaderboard is
 # make test    set up, run the tests
 # make lint    set up, check format, lint and types
+# make simulations   set up, print the tables of docs/statistics.md
 # They need git, make and Python 3.11 to 3.13 (another one than python3: make PYTHON=python3.12 test), and the
 # network for the package install only.
 
@@ -9,10 +10,10 @@ BIN := $(VENV)/bin
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup repro test lint lock
+.PHONY: help setup repro test lint simulations lock
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 setup: $(VENV)/.installed
 
@@ -35,6 +36,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+simulations: setup
+	$(BIN)/python -m tests.simulations
 
 # Rewrite the lock from pyproject.toml: for Python 3.11 to 3.13, with hashes and without index addresses.
 lock:
