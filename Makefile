@@ -2,6 +2,7 @@
 # make test    set up, run the tests
 # make lint    set up, check format, lint and types
 # make docs    set up, build the documentation into site/
+# make simulations   set up, print the tables of docs/statistics.md
 # They need git, make and Python 3.11 to 3.13 (another one than python3: make PYTHON=python3.12 test), and the
 # network for the package install only.
 
@@ -10,10 +11,10 @@ BIN := $(VENV)/bin
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup repro test lint docs drawing lock
+.PHONY: help setup repro test lint docs drawing simulations lock
 
 help:
-	@sed -n '1,6s/^# //p' Makefile
+	@sed -n '1,7s/^# //p' Makefile
 
 setup: $(VENV)/.installed
 
@@ -44,6 +45,9 @@ docs: setup
 # The drawing of who imports whom, anew from the imports; needs Graphviz.
 drawing: setup
 	$(BIN)/python docs/draw_imports.py
+
+simulations: setup
+	$(BIN)/python -m tests.simulations
 
 # Rewrite the lock from pyproject.toml: for Python 3.11 to 3.13, with hashes and without index addresses.
 lock:

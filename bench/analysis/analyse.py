@@ -1,17 +1,17 @@
 """The one entry to the analysis: from a run's summary to every table that the pages show."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from bench.analysis.aggregates import aggregate_table
-from bench.analysis.claims import claim_table
 from bench.analysis.differences import paired_differences
-from bench.analysis.label_efficiency import label_efficiency
-from bench.analysis.ledger import ledger_table
-from bench.analysis.paper import methods_of
+from bench.analysis.label_efficiency import label_budgets, label_efficiency
 from bench.analysis.ranks import rank_table
+from bench.analysis.reproduction.claims import claim_tables
+from bench.analysis.reproduction.ledger import ledger_table
+from bench.cells.method_facts import reference_methods
 from bench.machine.workers import side_by_side
 from bench.summary.summary import Summary
 
@@ -21,12 +21,13 @@ class Analysis:
     """Every table of the analysis; what their columns mean stands beside the function that makes them.
 
     Attributes:
-        ranks: where every method stands in every column of the leaderboard, see ranks.RANKS.
-        differences: every method against the protocol's baseline, see differences.DIFFERENCES.
-        aggregates: every method over all data sets, see aggregates.AGGREGATES.
-        label_efficiency: what labels are worth, see label_efficiency.LABEL_EFFICIENCY.
-        claims: the paper's claims and their verdicts, see claims.CLAIMS.
-        ledger: how this run differs from the paper and its released code, see ledger.LEDGER.
+        ranks: where every method stands in every column of the leaderboard, see ranks.RankRow.
+        differences: every method against the protocol's baseline, see differences.DifferenceRow.
+        aggregates: every method over all data sets, see aggregates.AggregateRow.
+        label_efficiency: what labels are worth, see label_efficiency.LabelEfficiencyRow.
+        claims: the paper's claims and their verdicts, see reproduction.claims.ClaimRow.
+        claim_effects: the effects behind the verdicts, see reproduction.claims.ClaimEffectRow.
+        ledger: how this run differs from the paper and its released code, see reproduction.ledger.LedgerRow.
     """
 
     ranks: pd.DataFrame
@@ -34,25 +35,22 @@ class Analysis:
     aggregates: pd.DataFrame
     label_efficiency: pd.DataFrame
     claims: pd.DataFrame
+    claim_effects: pd.DataFrame
     ledger: pd.DataFrame
 
 
 def analyse(summary: Summary) -> Analysis:
     """Analyse a run; holes stay holes."""
-    protocol, cards = summary.protocol, summary.results.cards
+    protocol, settings = summary.protocol, summary.protocol.report
     columns, methods = list(summary.columns.values()), list(protocol.methods)
-    baseline, level = protocol.report.baseline, protocol.report.level
-    untrained: Iterable[str] = methods_of(protocol, "random_init")
-    images = {dataset: card.counts["train"].samples for dataset, card in cards.items()}
+    references, budgets = reference_methods(protocol), label_budgets(summary)
     # The longest first, as they are made side by side.
-    tables: dict[str, Callable[[], pd.DataFrame]] = {
-        "aggregates": lambda: aggregate_table(columns, methods, baseline, level),
-        "ranks": lambda: rank_table(columns, methods, level),
-        "differences": lambda: paired_differences(columns, methods, baseline, level),
-        "label_efficiency": lambda: label_efficiency(
-            columns, methods, next(iter(untrained), None), images, level
-        ),
-        "claims": lambda: claim_table(summary),
-        "ledger": lambda: ledger_table(protocol, cards),
-    }
-    return Analysis(**dict(zip(tables, side_by_side(list(tables.values())), strict=True)))
+    tables: list[Callable[[], dict[str, pd.DataFrame]]] = [
+        lambda: {"aggregates": aggregate_table(columns, methods, settings, references)},
+        lambda: {"ranks": rank_table(columns, methods, settings, references)},
+        lambda: {"differences": paired_differences(columns, methods, settings, references)},
+        lambda: {"label_efficiency": label_efficiency(columns, methods, settings, references, budgets)},
+        lambda: claim_tables(summary),
+        lambda: {"ledger": ledger_table(protocol, summary.results.cards)},
+    ]
+    return Analysis(**{name: table for made in side_by_side(tables) for name, table in made.items()})

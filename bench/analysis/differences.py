@@ -7,73 +7,85 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
+from bench.analysis.row_models import Count, Number, RowModel
+from bench.protocol.protocol import ReportSettings
 from bench.summary.draws import ComparisonDraws
-from bench.summary.paired_effect import PairedEffect, paired_effect
 
-DIFFERENCES: dict[str, str] = {
-    "dataset": "id of the data set",
-    "evaluation": "finetune, frozen or probe",
-    "fraction": "share of the labels; NaN for probe",
-    "block": "of the encoder, 1 to 4; NA but for probe",
-    "metric": "the data set's primary metric",
-    "method": "id of the method",
-    "baseline": "id of the method it is compared with",
-    "effect": "mean over seeds of method minus baseline; NaN where a result is missing",
-    "low": "lower end of its interval at the protocol's level, over patients and seeds, not corrected",
-    "high": "upper end",
-    "p": "two-sided p-value of no difference, not corrected",
-    "p_holm": "the same, Holm-corrected over all rows of the same evaluation that have one",
-    "distinguishable": "whether p_holm is below 1 - level",
-    "patient_error": "standard error over test patients",
-    "seed_error": "standard error over seeds; NaN with one seed, whose interval covers patients only",
-    "seeds": "number of seeds",
-    "unit": "what was resampled: patients or samples",
-    "units": "how many of these",
-    "undefined": "resamples without a defined difference, left out",
-    "reason": "why there is no difference; empty otherwise",
-}
+
+class DifferenceRow(RowModel):
+    """One method against the baseline in one column of the leaderboard."""
+
+    dataset: str = Field(description="id of the data set")
+    evaluation: str = Field(description="finetune, frozen or probe")
+    fraction: Number = Field(description="share of the labels; NaN for probe")
+    block: Count = Field(description="of the encoder, 1 to 4; NA but for probe")
+    metric: str = Field(description="the data set's primary metric")
+    method: str = Field(description="id of the method")
+    baseline: str = Field(description="id of the method it is compared with")
+    reference: bool = Field(
+        description="whether the method is a reference that does not pretrain: it is not among the "
+        "corrected tests"
+    )
+    effect: Number = Field(
+        description="mean over seeds of method minus baseline; NaN where a result is missing"
+    )
+    low: Number = Field(
+        description="lower end of its interval at the protocol's level, not corrected; over patients and "
+        "seeds, with one seed over patients only"
+    )
+    high: Number = Field(description="upper end")
+    p: Number = Field(
+        description="two-sided p-value of no difference, not corrected; NaN below the least number of seeds"
+    )
+    p_holm: Number = Field(
+        description="the same, Holm-corrected over all rows of the same evaluation that have one"
+    )
+    distinguishable: bool = Field(description="whether p_holm is below 1 - level")
+    patient_error: Number = Field(description="standard error over test patients")
+    seed_error: Number = Field(
+        description="standard error over seeds; NaN with one seed, whose interval covers patients only"
+    )
+    seeds: int = Field(description="number of seeds")
+    unit: str = Field(description="what was resampled: patients or samples")
+    units: int = Field(description="how many of these")
+    undefined: int = Field(description="resamples without a defined difference, left out")
+    reason: str = Field(description="why there is no difference; empty otherwise")
 
 
 def paired_differences(
-    columns: Iterable[ComparisonDraws], methods: Sequence[str], baseline: str, level: float
+    columns: Iterable[ComparisonDraws],
+    methods: Sequence[str],
+    settings: ReportSettings,
+    references: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Every method against the baseline, in every column.
 
     Args:
         columns: of the leaderboard.
         methods: of the protocol; the baseline itself has no row.
-        baseline: id of a method.
-        level: nominal coverage; 1 - level is the family-wise error of the corrected tests.
+        settings: baseline, level and least number of seeds; 1 - level is the family-wise error of the
+            corrected tests.
+        references: methods that are shown but not tested.
 
     Returns:
-        Columns as in DIFFERENCES, one row per column and method.
+        A row as DifferenceRow per column and method.
     """
     rows = [
-        _row(column, method, baseline, level)
+        _row(column, method, settings) | {"reference": method in references}
         for column in columns
         for method in methods
-        if method != baseline
+        if method != settings.baseline
     ]
-    return corrected(typed(pd.DataFrame(rows, columns=list(DIFFERENCES))), level)
-
-
-def compared(column: ComparisonDraws, method: str, baseline: str) -> PairedEffect | None:
-    """One method against another in one column; None where either lacks a result."""
-    one, other = column.row(method), column.row(baseline)
-    if one is None or other is None:
-        return None
-    return paired_effect(
-        column.values[one] - column.values[other],
-        column.mean_draws[one] - column.mean_draws[other],
-        column.units,
-        column.seed_variance,
-    )
+    table = DifferenceRow.table({**row, "distinguishable": False} for row in rows)
+    return corrected(table, settings.level)
 
 
 def corrected(table: pd.DataFrame, level: float) -> pd.DataFrame:
     """Correct the p-values of each evaluation's rows together: that is one table of the page."""
-    adjusted = table.groupby("evaluation", sort=False)["p"].transform(holm) if len(table) else table["p"]
+    tested = table["p"].where(~table["reference"])
+    adjusted = tested.groupby(table["evaluation"], sort=False).transform(holm) if len(table) else tested
     return table.assign(p_holm=adjusted, distinguishable=adjusted < 1 - level)
 
 
@@ -95,32 +107,32 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The column types that every frame of the analysis shares."""
-    return table.astype({"fraction": float, "block": "Int64"})
-
-
-def _row(column: ComparisonDraws, method: str, baseline: str, level: float) -> dict[str, Any]:
-    place = {"metric": column.metric, "method": method, "baseline": baseline}
-    row: dict[str, Any] = {**column.place._asdict(), **place, "seeds": len(column.seeds)}
-    row |= {"unit": column.unit, "units": column.units}
-    estimate = compared(column, method, baseline)
-    if estimate is None:
+def _row(column: ComparisonDraws, method: str, settings: ReportSettings) -> dict[str, Any]:
+    baseline, seeds = settings.baseline, len(column.seeds)
+    row: dict[str, Any] = {
+        **column.place._asdict(),
+        "metric": column.metric,
+        "method": method,
+        "baseline": baseline,
+        "seeds": seeds,
+        "unit": column.unit,
+        "units": column.units,
+    }
+    difference = column.difference(method, baseline)
+    if difference is None:
         lacking = [name for name in (method, baseline) if name in column.excluded]
-        nothing = dict.fromkeys(("effect", "low", "high", "p", "patient_error", "seed_error"), math.nan)
         reason = "; ".join(f"{name}: {column.excluded[name]}" for name in lacking)
-        return {**row, **nothing, "undefined": 0, "reason": reason}
-    low, high = estimate.interval(level)
-    one, other = column.methods.index(method), column.methods.index(baseline)
-    undefined = np.isnan(column.mean_draws[[one, other]]).any(axis=0).sum()
+        return {**row, "undefined": 0, "reason": reason}
+    low, high = difference.interval(settings.level)
+    pair = [column.methods.index(name) for name in (method, baseline)]
     return {
         **row,
-        "effect": estimate.effect,
+        "effect": difference.value,
         "low": low,
         "high": high,
-        "p": estimate.p_value,
-        "patient_error": math.sqrt(estimate.patient_variance),
-        "seed_error": math.sqrt(estimate.seed_variance) if estimate.seeds > 1 else math.nan,
-        "undefined": int(undefined),
+        "p": difference.p_value if seeds >= settings.least_seeds else math.nan,
+        "patient_error": math.sqrt(difference.patient_variance),
+        "seed_error": math.sqrt(difference.seed_variance) if seeds > 1 else math.nan,
+        "undefined": int(np.isnan(column.mean_draws[pair]).any(axis=0).sum()),
         "reason": "",
     }

@@ -4,20 +4,20 @@ The schema is that of the models below: ``bench report --schema`` prints it. A c
 not pass needs a new version, and a reader for the old one.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.analysis.aggregates import AGGREGATES
+from bench.analysis.aggregates import AggregateRow
 from bench.analysis.analyse import Analysis
-from bench.analysis.claims import CLAIMS
-from bench.analysis.differences import DIFFERENCES
-from bench.analysis.label_efficiency import LABEL_EFFICIENCY
-from bench.analysis.ledger import LEDGER
-from bench.analysis.ranks import RANKS
+from bench.analysis.differences import DifferenceRow
+from bench.analysis.label_efficiency import LabelEfficiencyRow
+from bench.analysis.ranks import RankRow
+from bench.analysis.reproduction.claims import ClaimEffectRow, ClaimRow
+from bench.analysis.reproduction.ledger import LedgerRow
+from bench.analysis.row_models import Count, Number, RowModel, records
 from bench.cells.files import read_json
 from bench.summary.over_seeds import MEASUREMENT
 from bench.summary.summary import Summary
@@ -26,58 +26,30 @@ from imssl.datasets.prepared import Card
 from imssl.durable import write_text
 from imssl.errors import UserError
 
-VERSION = 1
-
-MEASUREMENTS: dict[str, str] = {
-    **{name: COLUMNS[name] for name in MEASUREMENT},
-    "mean": "over seeds; null unless every seed has a defined value",
-    "lowest": "of the seeds; null unless every seed has a defined value",
-    "highest": "of the seeds; null unless every seed has a defined value",
-    "found": "seeds with a defined value",
-    "expected": "seeds of the protocol",
-    "low": "lower end of the bootstrap interval over test patients; for primary metrics only",
-    "high": "upper end",
-}
-
-# Columns that are not numbers, in any of the tables; every other column is a number or null.
-TEXT = (
-    "dataset", "evaluation", "metric", "method", "baseline", "reason", "unit", "reached", "claim_id", "claim",
-    "made_in", "reported", "measured", "rule", "reference", "where", "judged_on", "verdict", "why", "about",
-    "kind", "aspect", "paper", "released", "here", "differs_from", "class",
-)  # fmt: skip
-WHOLE = ("seeds", "units", "undefined", "ranked", "columns", "datasets", "found", "expected")
-WHOLE_OR_NULL = ("block", "images_saved", "seeds_needed")
-FLAGS = ("best", "tied", "distinguishable", "overall")
+VERSION = 2
 
 
-def row_model(name: str, columns: Mapping[str, str]) -> type[BaseModel]:
-    """A model of a table's rows, from what the table says about its columns."""
-    fields: dict[str, Any] = {}
-    for column, meaning in columns.items():
-        kind: Any = float | None
-        if column in TEXT:
-            kind = str
-        elif column in WHOLE:
-            kind = int
-        elif column in WHOLE_OR_NULL:
-            kind = int | None
-        elif column in FLAGS:
-            kind = bool
-        elif column == "differs":
-            kind = bool | None
-        # A field cannot be called `class`, so that one is known by its name in the file only.
-        field = "class_name" if column == "class" else column
-        fields[field] = (kind, Field(alias=column, description=meaning))
-    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+class MeasurementRow(RowModel):
+    """One measurement over its seeds."""
 
-
-MeasurementRow = row_model("MeasurementRow", MEASUREMENTS)
-RankRow = row_model("RankRow", RANKS)
-DifferenceRow = row_model("DifferenceRow", DIFFERENCES)
-AggregateRow = row_model("AggregateRow", AGGREGATES)
-LabelEfficiencyRow = row_model("LabelEfficiencyRow", LABEL_EFFICIENCY)
-ClaimRow = row_model("ClaimRow", CLAIMS)
-LedgerRow = row_model("LedgerRow", LEDGER)
+    dataset: str = Field(description=COLUMNS["dataset"])
+    method: str = Field(description=COLUMNS["method"])
+    evaluation: str = Field(description=COLUMNS["evaluation"])
+    fraction: Number = Field(description=COLUMNS["fraction"])
+    block: Count = Field(description=COLUMNS["block"])
+    # A field cannot be called `class`, so that one is known by its name in the file only.
+    class_name: str = Field(alias="class", description=COLUMNS["class"])
+    metric: str = Field(description=COLUMNS["metric"])
+    mean: Number = Field(description="over seeds; null unless every seed has a defined value")
+    lowest: Number = Field(description="of the seeds; null unless every seed has a defined value")
+    highest: Number = Field(description="of the seeds; null unless every seed has a defined value")
+    found: int = Field(description="seeds with a defined value")
+    expected: int = Field(description="seeds of the protocol")
+    low: Number = Field(
+        description="lower end of the interval over patients and seeds, with one seed over patients only; "
+        "for primary metrics only"
+    )
+    high: Number = Field(description="upper end")
 
 
 class CellEntry(BaseModel):
@@ -104,18 +76,19 @@ class ResultsDocument(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1] = Field(description="of this file")
+    schema_version: Literal[2] = Field(description="of this file")
     protocol: dict[str, Any] = Field(description="params.yaml, defaults included")
     datasets: dict[str, Card] = Field(description="data cards of the data sets that are prepared")
     unprepared: dict[str, str] = Field(description="why the other data sets are not")
     cells: list[CellEntry]
-    measurements: list[MeasurementRow] = Field(description="every measurement over its seeds")  # type: ignore[valid-type]
-    ranks: list[RankRow]  # type: ignore[valid-type]
-    differences: list[DifferenceRow]  # type: ignore[valid-type]
-    aggregates: list[AggregateRow]  # type: ignore[valid-type]
-    label_efficiency: list[LabelEfficiencyRow]  # type: ignore[valid-type]
-    claims: list[ClaimRow]  # type: ignore[valid-type]
-    ledger: list[LedgerRow]  # type: ignore[valid-type]
+    measurements: list[MeasurementRow] = Field(description="every measurement over its seeds")
+    ranks: list[RankRow]
+    differences: list[DifferenceRow]
+    aggregates: list[AggregateRow]
+    label_efficiency: list[LabelEfficiencyRow]
+    claims: list[ClaimRow]
+    claim_effects: list[ClaimEffectRow]
+    ledger: list[LedgerRow]
 
 
 def results_document(summary: Summary, analysis: Analysis) -> ResultsDocument:
@@ -133,6 +106,7 @@ def results_document(summary: Summary, analysis: Analysis) -> ResultsDocument:
             "aggregates": records(analysis.aggregates),
             "label_efficiency": records(analysis.label_efficiency),
             "claims": records(analysis.claims),
+            "claim_effects": records(analysis.claim_effects),
             "ledger": records(analysis.ledger),
         }
     )
@@ -144,28 +118,54 @@ def write_document(file: Path, document: ResultsDocument) -> None:
 
 
 def read_document(file: Path) -> ResultsDocument:
-    """Read a document of any version so far.
+    """Read a document of any version so far; an older one comes back as the current one.
 
     Raises:
         UserError: it is missing, not JSON, of a version that this suite does not know, or does not fit it.
     """
     content = read_json(file)
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != VERSION:
+    if version not in (1, VERSION):
         raise UserError(
-            f"{file} has schema version {version}; this version of the suite reads version {VERSION}. "
+            f"{file} has schema version {version}; this version of the suite reads versions 1 and {VERSION}. "
             "Write it anew with: bench report"
         )
     try:
-        return ResultsDocument.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{file} does not fit schema version {version}: {error}") from None
+        return ResultsDocument.model_validate(_from_version_1(content) if version == 1 else content)
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} does not fit schema version {version}: {error!r}") from None
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a table with None in the place of what is missing."""
-    plain = table.astype(object).where(table.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """A document of version 1 as one of version 2.
+
+    Version 1 ranked the untrained encoder with the others, had no effects by data set and no family of
+    verdicts, and counted saved labels without those of validation; what it does not say is null.
+    """
+    no_reference = {"reference": False}
+    new_in_efficiency = {"reference": "", "labels_all": None, "labels_needed": None, "labels_saved_low": None}
+    new_in_claims = {"reported_size": None, "family": 1, "size": "", "scale": "", "detectable": None}
+    return content | {
+        "schema_version": 2,
+        "ranks": [row | no_reference for row in content["ranks"]],
+        "differences": [row | no_reference for row in content["differences"]],
+        "aggregates": [
+            _without(row, "improvement_low", "improvement_high") | no_reference
+            for row in content["aggregates"]
+        ],
+        "label_efficiency": [
+            row | new_in_efficiency | {"images_saved": None} for row in content["label_efficiency"]
+        ],
+        "claims": [
+            _without(row, "reference") | new_in_claims | {"compared_with": row["reference"]}
+            for row in content["claims"]
+        ],
+        "claim_effects": [],
+    }
+
+
+def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
 
 
 def _measurements(summary: Summary) -> list[dict[str, Any]]:

@@ -1,98 +1,165 @@
-"""What labels are worth: the area under metric against label fraction, and the labels a method saves."""
+"""What labels are worth: the area under metric against labels, and the labels that pretraining saves."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
+from bench.analysis.row_models import Count, Number, RowModel
+from bench.protocol.protocol import ReportSettings
 from bench.summary.bootstrap import percentile_interval
 from bench.summary.draws import ComparisonDraws
+from bench.summary.estimated_mean import seed_multipliers, with_seed_noise
+from bench.summary.summary import Measurement, Summary
+from imssl.seeds import numpy_generator
 
-LABEL_EFFICIENCY: dict[str, str] = {
-    "dataset": "id of the data set",
-    "evaluation": "finetune or frozen",
-    "metric": "the data set's primary metric",
-    "method": "id of the method",
-    "area": "area under the metric against the logarithm of the label fraction, over the width of the axis: "
-    "a mean of the metric; NaN where a fraction has no result",
-    "area_low": "lower end of its bootstrap interval, over test patients, seeds taken as given",
-    "area_high": "upper end",
-    "target": "mean of the untrained method with all labels, which is to be matched",
-    "labels_needed": "smallest share of the labels at which the target is reached, interpolated on the log "
-    "axis; NaN if it is not",
-    "labels_saved": "1 - labels_needed",
-    "images_saved": "labelled training images that need not be labelled, rounded; NA if not reached",
-    "reached_share": "share of the resamples of test patients in which the target is reached",
-    "reached": "'yes', 'at the smallest' (the smallest fraction does already), 'not reached', or '' where a "
-    "result is missing",
-    "reason": "what is missing; empty otherwise",
-}
+Array = NDArray[np.float64]
+
+
+class LabelEfficiencyRow(RowModel):
+    """What labels are worth to one method on one data set."""
+
+    dataset: str = Field(description="id of the data set")
+    evaluation: str = Field(description="finetune or frozen")
+    metric: str = Field(description="the data set's primary metric")
+    method: str = Field(description="id of the method")
+    area: Number = Field(
+        description="area under the metric against the logarithm of the training labels that were drawn, "
+        "over the width of the axis: a mean of the metric; NaN where a share of the labels has no result"
+    )
+    area_low: Number = Field(
+        description="lower end of its interval, over patients and seeds, with one seed over patients only"
+    )
+    area_high: Number = Field(description="upper end")
+    reference: str = Field(
+        description="id of the method without pretraining whose mean with all labels is to be matched: of "
+        "several the one with the highest mean"
+    )
+    target: Number = Field(description="that mean")
+    labels_all: Number = Field(
+        description="labels that the reference has drawn, for training and for validation, mean over seeds"
+    )
+    labels_needed: Number = Field(
+        description="fewest labels, training and validation, with which the target is reached, interpolated "
+        "on the log axis; NaN if it is not"
+    )
+    labels_saved: Number = Field(description="1 - labels_needed / labels_all")
+    labels_saved_low: Number = Field(
+        description="lower end of its interval, over patients and seeds; a resample that does not reach the "
+        "target counts as nothing saved; NaN below the least number of seeds"
+    )
+    images_saved: Count = Field(
+        description="at least so many images need no label: labels_saved_low of labels_all, rounded down; "
+        "NA where that is not above 0"
+    )
+    reached_share: Number = Field(
+        description="share of the resamples of patients and seeds in which the target is reached"
+    )
+    reached: str = Field(
+        description="'yes', 'at the smallest' (the smallest label set does already), 'not reached', or '' "
+        "where there is nothing to compare"
+    )
+    reason: str = Field(description="what is missing; empty otherwise")
+
+
+@dataclass(frozen=True)
+class LabelsUsed:
+    """How many labels a run may see.
+
+    Attributes:
+        training: labelled training images, mean over seeds.
+        validation: labelled validation images that choose epoch and strength, mean over seeds.
+    """
+
+    training: float
+    validation: float
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.training + self.validation
+
+
+# By data set, evaluation and share of the labels.
+Budgets = Mapping[tuple[str, str, float], LabelsUsed]
+
+
+def label_budgets(summary: Summary) -> dict[tuple[str, str, float], LabelsUsed]:
+    """The labels that were drawn, as the runs have recorded them; the same for every method."""
+    budgets = {}
+    for name in summary.measured:
+        card, fraction = summary.results.cards.get(name.dataset), name.fraction
+        training = summary.mean(name) if name.metric == "labelled_images" else None
+        if card is None or fraction is None or training is None:
+            continue
+        place = name.dataset, name.method, name.evaluation, fraction, None, ""
+        recorded = summary.mean(Measurement(*place, "validation_labels"))
+        validation = card.counts["val"].samples if recorded is None else recorded
+        budgets[name.dataset, name.evaluation, fraction] = LabelsUsed(training, validation)
+    return budgets
 
 
 def label_efficiency(
     columns: Iterable[ComparisonDraws],
     methods: Sequence[str],
-    untrained: str | None,
-    training_images: dict[str, int],
-    level: float,
+    settings: ReportSettings,
+    references: Sequence[str],
+    budgets: Budgets,
 ) -> pd.DataFrame:
     """Label efficiency of every method on every data set, for fine-tuning and for the frozen encoder.
 
     Args:
         columns: of the leaderboard.
         methods: of the protocol.
-        untrained: the method without pretraining; None if the protocol has none.
-        training_images: by data set.
-        level: nominal coverage of the intervals.
+        settings: level of the intervals and least number of seeds.
+        references: the methods without pretraining.
+        budgets: labels that were drawn.
 
     Returns:
-        Columns as in LABEL_EFFICIENCY, one row per data set, evaluation and method.
+        A row as LabelEfficiencyRow per data set, evaluation and method.
     """
     curves: dict[tuple[str, str], list[ComparisonDraws]] = {}
     for column in columns:
         if column.place.fraction is not None:
             curves.setdefault((column.place.dataset, column.place.evaluation), []).append(column)
     rows = []
-    for (dataset, _), curve in curves.items():
+    for curve in curves.values():
         ascending = sorted(curve, key=lambda column: column.place.fraction or 0)
-        rows += [
-            _row(ascending, method, untrained, training_images.get(dataset), level) for method in methods
-        ]
-    table = pd.DataFrame(rows, columns=list(LABEL_EFFICIENCY))
-    return table.astype({"images_saved": "Int64"})
+        rows += [_row(_Curve(ascending, method, budgets), settings, references) for method in methods]
+    return LabelEfficiencyRow.table(rows)
 
 
-def log_area(fractions: ArrayLike, means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area under curves over log fraction by the trapezoidal rule, divided by the width of the axis.
+def log_area(labels: ArrayLike, means: Array) -> Array:
+    """Area under curves over the logarithm of labels (trapezoidal rule), over the width of the axis.
 
     Args:
-        fractions: (F,) ascending.
+        labels: (F,) ascending, shares or numbers.
         means: (F, R) one curve per column.
 
     Returns:
-        (R,) areas; with one fraction the curve itself.
+        (R,) areas; with one point the curve itself.
     """
-    axis = np.log(np.asarray(fractions, dtype=float))
+    axis = np.log(np.asarray(labels, dtype=float))
     return np.trapezoid(means, axis, axis=0) / (axis[-1] - axis[0]) if axis.size > 1 else means[0]
 
 
-def labels_to_reach(
-    fractions: ArrayLike, means: NDArray[np.float64], target: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Smallest fraction at which curves reach their targets, linear between fractions on the log axis.
+def labels_to_reach(labels: ArrayLike, means: Array, target: Array) -> Array:
+    """Fewest labels at which curves reach their targets, linear between points on the log axis.
 
     Args:
-        fractions: (F,) ascending.
+        labels: (F,) ascending, shares or numbers.
         means: (F, R) one curve per column.
         target: (R,).
 
     Returns:
-        (R,) fractions; the first one where it suffices already; NaN where none does.
+        (R,) labels; the first point where it suffices already; NaN where none does.
     """
-    shares = np.asarray(fractions, dtype=float)
+    points = np.asarray(labels, dtype=float)
     above = means >= target
     # The first point above, and the one before it.
     end = above.argmax(axis=0)
@@ -101,53 +168,108 @@ def labels_to_reach(
     low, high = means[start, curve], means[end, curve]
     rise = np.where(high > low, high - low, 1.0)
     part = np.where(end > 0, (target - low) / rise, 0.0)
-    crossing = shares[start] * (shares[end] / shares[start]) ** part
+    crossing = points[start] * (points[end] / points[start]) ** part
     return np.where(above.any(axis=0), crossing, np.nan)
 
 
-def _row(
-    curve: list[ComparisonDraws], method: str, untrained: str | None, images: int | None, level: float
-) -> dict[str, Any]:
-    first = curve[0]
-    row: dict[str, Any] = dict.fromkeys(LABEL_EFFICIENCY, math.nan)
-    row |= {"dataset": first.place.dataset, "evaluation": first.place.evaluation, "metric": first.metric}
-    row |= {"method": method, "reached": "", "images_saved": pd.NA, "reason": _missing(curve, method)}
+@dataclass(frozen=True)
+class _Curve:
+    """A method's columns of one data set and evaluation, from few labels to all."""
+
+    columns: list[ComparisonDraws]
+    method: str
+    budgets: Budgets
+
+    @property
+    def missing(self) -> str:
+        """Which results lack, and why; empty if none."""
+        holes = [
+            f"{column.place.fraction:g} of the labels: {column.excluded[self.method]}"
+            for column in self.columns
+            if self.method in column.excluded
+        ]
+        unknown = [] if holes or len(self.labels) == len(self.columns) else ["labels drawn are not recorded"]
+        return "; ".join(holes + unknown)
+
+    @property
+    def labels(self) -> list[LabelsUsed]:
+        """Of every column, where they are known."""
+        keys = [
+            (column.place.dataset, column.place.evaluation, column.place.fraction or 0)
+            for column in self.columns
+        ]
+        return [self.budgets[key] for key in keys if key in self.budgets]
+
+    @property
+    def means(self) -> Array:
+        """(F, 1) over seeds, on all test samples."""
+        return np.stack([column.values[self._row(column)].mean(keepdims=True) for column in self.columns])
+
+    def varied(self) -> Array:
+        """(F, R) means as patients and, with two or more, seeds vary; a seed's noise is that of its runs."""
+        first, curves = self.columns[0], []
+        seeds, resamples = len(first.seeds), first.draws.shape[2]
+        generator = numpy_generator(0, "labels", first.place.dataset, first.place.evaluation, self.method)
+        multipliers = seed_multipliers(1, seeds, resamples, generator) if seeds > 1 else None
+        for column in self.columns:
+            row = [self._row(column)]
+            draws = column.mean_draws[row]
+            if multipliers is not None:
+                draws = with_seed_noise(draws, column.values[row], multipliers)
+            curves.append(draws[0])
+        return np.stack(curves)
+
+    def _row(self, column: ComparisonDraws) -> int:
+        return column.methods.index(self.method)
+
+
+def _row(curve: _Curve, settings: ReportSettings, references: Sequence[str]) -> dict[str, Any]:
+    first = curve.columns[0]
+    row: dict[str, Any] = {
+        "dataset": first.place.dataset,
+        "evaluation": first.place.evaluation,
+        "metric": first.metric,
+        "method": curve.method,
+        "reference": "",
+        "reached": "",
+        "reason": curve.missing,
+    }
     if row["reason"]:
         return row
-    fractions = [column.place.fraction or 0 for column in curve]
-    means, draws = _curve(curve, method)
-    low, high = percentile_interval(log_area(fractions, draws), level)
-    row |= {"area": float(log_area(fractions, means)[0])}
-    row |= {"area_low": math.nan if low is None else low, "area_high": math.nan if high is None else high}
-    if untrained is None or curve[-1].row(untrained) is None:
-        who = untrained or "a method without pretraining"
+    training = [budget.training for budget in curve.labels]
+    low, high = percentile_interval(log_area(training, curve.varied()), settings.level)
+    row |= {"area": float(log_area(training, curve.means)[0]), "area_low": low, "area_high": high}
+    if curve.method in references:
+        return row | {"reason": "a reference without pretraining"}
+    last = curve.columns[-1]
+    present = [name for name in references if name in last.methods]
+    if not present:
+        who = ", ".join(references) or "a method without pretraining"
         return row | {"reason": f"no result of {who} with all labels to compare with"}
-    target, target_draws = (values[0] for values in _curve(curve[-1:], untrained))
-    needed = float(labels_to_reach(fractions, means, target)[0])
+    # By their test means: taking the higher of two favours no method that is judged.
+    reference = max(present, key=lambda name: last.mean(name).value)
+    return row | {"reference": reference} | _saved(curve, _Curve([last], reference, curve.budgets), settings)
+
+
+def _saved(curve: _Curve, reference: _Curve, settings: ReportSettings) -> dict[str, Any]:
+    """What a method saves against the mean of a reference with all labels."""
+    labels = [budget.total for budget in curve.labels]
+    target = reference.means[0]
+    needed = float(labels_to_reach(labels, curve.means, target)[0])
+    draws, target_draws = curve.varied(), reference.varied()[0]
     defined = ~(np.isnan(draws).any(axis=0) | np.isnan(target_draws))
-    reached = ~np.isnan(labels_to_reach(fractions, draws[:, defined], target_draws[defined]))
-    row |= {"target": float(target[0]), "reached_share": reached.mean() if reached.size else math.nan}
-    if math.isnan(needed):
-        return row | {"reached": "not reached"}
-    return row | {
+    needed_draws = labels_to_reach(labels, draws[:, defined], target_draws[defined])
+    saved_draws = np.nan_to_num(1 - needed_draws / labels[-1], nan=0.0)
+    enough = len(curve.columns[0].seeds) >= settings.least_seeds
+    low = percentile_interval(saved_draws, settings.level)[0] if enough else None
+    reached = "not reached" if math.isnan(needed) else "at the smallest" if needed <= labels[0] else "yes"
+    return {
+        "target": float(target[0]),
+        "labels_all": labels[-1],
         "labels_needed": needed,
-        "labels_saved": 1 - needed,
-        "images_saved": pd.NA if images is None else round((1 - needed) * images),
-        "reached": "at the smallest" if needed <= fractions[0] else "yes",
+        "labels_saved": 1 - needed / labels[-1],
+        "labels_saved_low": low,
+        "images_saved": math.floor(low * labels[-1]) if low is not None and low > 0 else None,
+        "reached_share": float(np.mean(~np.isnan(needed_draws))) if needed_draws.size else math.nan,
+        "reached": reached,
     }
-
-
-def _missing(curve: list[ComparisonDraws], method: str) -> str:
-    holes = [
-        f"{column.place.fraction:g} of the labels: {column.excluded[method]}"
-        for column in curve
-        if method in column.excluded
-    ]
-    return "; ".join(holes)
-
-
-def _curve(curve: list[ComparisonDraws], method: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means over seeds of a method: (F, 1) on all test samples, (F, R) on the resamples."""
-    rows = [(column, column.methods.index(method)) for column in curve]
-    means = np.stack([column.values[row].mean(keepdims=True) for column, row in rows])
-    return means, np.stack([column.mean_draws[row] for column, row in rows])

@@ -5,6 +5,7 @@ imported in a process that ends after its answer, and the answer is kept under a
 imports and of its row in params.yaml. Of the stages, pretraining alone imports a method's file itself.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -90,6 +91,19 @@ def facts_of(method: str, protocol: Protocol) -> MethodFacts:
         UserError: its file or hyper-parameters are not right.
     """
     return method_facts(protocol, [method])[method]
+
+
+def reference_methods(protocol: Protocol) -> list[str]:
+    """Rows that the others are measured against: shown beside them, and out of ranks and corrected tests.
+
+    A row whose file or hyper-parameters are not right is not among them.
+    """
+    references = []
+    for method in protocol.methods:
+        with contextlib.suppress(UserError):
+            if facts_of(method, protocol).is_reference:
+                references.append(method)
+    return references
 
 
 def _key(method: str, protocol: Protocol) -> str:

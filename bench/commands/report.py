@@ -10,7 +10,8 @@ from bench.analysis.differences import paired_differences
 from bench.analysis.document import ResultsDocument
 from bench.commands.console import console
 from bench.protocol.protocol import Protocol, read_protocol
-from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, number, percent, span
+from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, number, percent, signed, span
+from bench.report.wording import difference_note, p_figure
 from bench.summary.draws import draw_comparisons
 from bench.summary.read import read_results
 from imssl.errors import UserError
@@ -25,7 +26,8 @@ def print_comparison(method: str, baseline: str) -> None:
     protocol = read_protocol()
     check_ids(protocol, method, baseline)
     columns = draw_comparisons(protocol, read_results(protocol)).values()
-    differences = paired_differences(columns, [method], baseline, protocol.report.level)
+    settings = protocol.report.model_copy(update={"baseline": baseline})
+    differences = paired_differences(columns, [method], settings)
     out = console()
     for evaluation, rows in differences.groupby("evaluation", sort=False):
         out.print(comparison_table(rows, EVALUATION_NAMES[str(evaluation)], protocol.report.level))
@@ -66,9 +68,9 @@ def comparison_table(rows: pd.DataFrame, title: str, level: float) -> Table:
         if row["reason"]:
             table.add_row(*names, "missing", "–", "–", "–", style="dim")
         else:
-            figures = (_signed(row["effect"]), span(row["low"], row["high"]))
+            figures = (signed(row["effect"]), span(row["low"], row["high"]))
             style = "bold" if row["distinguishable"] else None
-            table.add_row(*names, *figures, _p_value(row["p"]), _p_value(row["p_holm"]), style=style)
+            table.add_row(*names, *figures, _p(row["p"]), _p(row["p_holm"]), style=style)
     holes = rows[rows["reason"] != ""]
     table.caption = "\n".join(dict.fromkeys(holes["dataset"] + ": " + holes["reason"]))
     table.caption_justify = "left"
@@ -77,25 +79,12 @@ def comparison_table(rows: pd.DataFrame, title: str, level: float) -> Table:
 
 def explanation(protocol: Protocol, method: str, baseline: str) -> str:
     """How the tables are read."""
-    seeds = len(protocol.seeds)
-    covered = (
-        f"over test patients and {seeds} seeds"
-        if seeds > 1
-        else "over test patients only: one seed cannot show how much another would differ"
-    )
-    return (
-        f"Differences are {method} minus {baseline}, paired by test sample and seed; "
-        f"intervals are {covered}. "
-        "p is two-sided; the last column is Holm-corrected over its table. "
-        f"Bold: p below {1 - protocol.report.level:.2g} after the correction."
-    )
+    seeds, settings = len(protocol.seeds), protocol.report
+    note = difference_note(method, baseline, seeds, settings)
+    if seeds < settings.least_seeds:
+        return note
+    return f"{note} Bold: p below {number(1 - settings.level, 2)} after the correction."
 
 
-def _signed(value: float) -> str:
-    return f"+{number(value)}" if value > 0 else number(value)
-
-
-def _p_value(value: float) -> str:
-    if pd.isna(value):
-        return "–"
-    return "<0.001" if value < 0.001 else number(value)
+def _p(value: float) -> str:
+    return "–" if pd.isna(value) else p_figure(value)

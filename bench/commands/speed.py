@@ -12,6 +12,9 @@ from rich.table import Table
 from bench.commands.console import console
 from bench.commands.duration import duration
 
+# Two points of AUROC or kappa: about what separates neighbours on a leaderboard.
+DEFAULT_EFFECT = 0.02
+
 
 def perf(
     against: Annotated[
@@ -83,11 +86,39 @@ def plan(
         float, typer.Option(min=1.0, max=600.0, help="Time for measuring this machine before predicting.")
     ] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    power: Annotated[
+        bool,
+        typer.Option("--power", help="Say what differences the seeds and patients can show instead."),
+    ] = False,
+    effect: Annotated[
+        float | None,
+        typer.Option(min=0.0001, max=1.0, help="A difference that you want to find (with --power; 0.02)."),
+    ] = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take the scatter from this results.json instead of finished cells (with --power)."
+        ),
+    ] = None,
 ) -> None:
     """Predict what [bold]dvc repro[/] would do for params.yaml: cells to compute, time and disk space.
 
-    Finished cells are not counted, but the time they took corrects the prediction for the missing ones.
+    Finished cells are not counted, but the time they took corrects the prediction for the missing ones. With
+    [bold]--power[/]: the smallest difference to the baseline that the corrected tests would find with 80%
+    probability, and how many seeds a wanted one needs.
+
+    Raises:
+        UserError: an option of --power without it.
     """
+    if power:
+        from bench.commands.power import print_power
+
+        print_power(effect or DEFAULT_EFFECT, pilot, as_json)
+        return
+    if effect is not None or pilot is not None:
+        from imssl.errors import UserError
+
+        raise UserError("--effect and --pilot belong to: bench plan --power")
     import os
 
     from bench.cells.keys import Keys

@@ -45,11 +45,13 @@ class ReportSettings(Settings):
         baseline: method that the others are compared with.
         resamples: of the bootstrap over patients.
         level: nominal coverage of the intervals.
+        least_seeds: below so many seeds there is no mark, no verdict, no p-value and no interval of a rank.
     """
 
     baseline: Id
     resamples: int = Field(ge=100, le=1_000_000)
     level: float = Field(gt=0.5, lt=1)
+    least_seeds: int = Field(default=3, ge=3)
 
 
 class Protocol(Settings):

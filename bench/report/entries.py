@@ -31,8 +31,7 @@ def hole_of(summary: Summary, measurement: Measurement) -> Entry:
     states = summary.states(measurement)
     holes = [(seed, state) for seed, state in states if state.status != "done"]
     row = summary.measured.get(measurement)
-    found = int(row["found"]) if row else 0
-    counted = f"{found} of {len(states)} seeds"
+    counted = f"{int(row['found']) if row else 0} of {len(states)} seeds"
     if not holes:
         title = "the metric is undefined on these test images"
         return Entry("undefined", (counted,), hole=True, title=title)

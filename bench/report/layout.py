@@ -159,7 +159,8 @@ class Table:
         """Runs of columns that share a group; empty where no column has one."""
         if not any(column.group for column in self.columns):
             return []
-        return [(name, list(own)) for name, own in itertools.groupby(self.columns, key=lambda c: c.group)]
+        groups = itertools.groupby(self.columns, key=lambda column: column.group)
+        return [(name, list(columns)) for name, columns in groups]
 
 
 @dataclass(frozen=True)
@@ -210,11 +211,6 @@ def span(low: float | None, high: float | None, digits: int = 3) -> str:
     """Two ends of a range; "to" keeps it readable where an end is negative."""
     ends = number(low, digits), number(high, digits)
     return (" to " if any("−" in end for end in ends) else "–").join(ends)
-
-
-def p_value(p: float) -> str:
-    """A p-value; never 0."""
-    return "p < 0.001" if p < 0.0005 else f"p = {number(p)}"
 
 
 def short_rank(rank: float) -> str:

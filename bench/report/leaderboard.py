@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -160,24 +160,24 @@ def leaderboard_context(view: View, charts: dict[str, DatasetCharts]) -> dict[st
         "evaluations": evaluations,
         "evaluation_names": EVALUATION_NAMES,
         "fractions": [(f"{share:g}", percent(share)) for share in protocol.label_fractions],
-        "claims": claim_table(view.analysis.claims),
+        "claims": claim_table(view.analysis.claims, view.analysis.claim_effects, protocol.report.level),
         "ledger": ledger_table(view.analysis.ledger),
         "ledger_words": differences_counted(view.analysis.ledger),
         "metrics": _metrics_shown(evaluations),
         "efficiency_tables": [efficiency_table(scope, name) for name in BY_FRACTION],
         "efficiency": [part.efficiency["finetune"] for part in parts if "finetune" in part.efficiency],
         "probe": _all(part.probe for part in parts),
-        "probe_numbers": [own.probe for own in numbers],
+        "probe_numbers": [tables.probe for tables in numbers],
         "cka": [part.cka["linear", fraction] for part in parts if ("linear", fraction) in part.cka],
-        "cka_numbers": [own.cka[0] for own in numbers],
+        "cka_numbers": [tables.cka[0] for tables in numbers],
         "ks": _all(part.ks for part in parts),
         "outputs": _all(part.outputs for part in parts),
-        "ks_numbers": [own.ks for own in numbers]
+        "ks_numbers": [tables.ks for tables in numbers]
         + [table for part in parts for table in part.outputs_numbers],
         "curves": _all(part.curves[:1] for part in parts) + _all(part.curves[1:] for part in parts),
-        "curve_numbers": [table for own in numbers for table in own.curves],
+        "curve_numbers": [table for tables in numbers for table in tables.curves],
         "cost": _all(part.cost for part in parts),
-        "cost_numbers": [own.cost for own in numbers],
+        "cost_numbers": [tables.cost for tables in numbers],
         "strips": [strip for part in parts for strip in part.samples],
         "smallest": percent(fraction),
         "cards": background.data_cards(protocol, results),
@@ -189,12 +189,12 @@ def leaderboard_context(view: View, charts: dict[str, DatasetCharts]) -> dict[st
 
 def _metrics_shown(evaluations: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The metrics that have tables of their own: id and name."""
-    found = {table.metric for evaluation in evaluations for table in evaluation["others"]}
-    return [(metric, name) for metric, name in METRIC_NAMES.items() if metric in found]
+    shown = {table.metric for evaluation in evaluations for table in evaluation["others"]}
+    return [(metric, name) for metric, name in METRIC_NAMES.items() if metric in shown]
 
 
-def _all(figures: Any) -> list[Figure]:
-    return [figure for own in figures for figure in own]
+def _all(groups: Iterable[Sequence[Figure]]) -> list[Figure]:
+    return [figure for group in groups for figure in group]
 
 
 def _remove_others(folder: Path, names: list[str]) -> None:

@@ -59,7 +59,7 @@ def outputs_of(summary: Summary, dataset: str, methods: Sequence[str]) -> list[O
         return []
     column = summary.results.cards[dataset].classes.index(class_name)
     seed, fraction = summary.protocol.seeds[0], summary.protocol.label_fractions[0]
-    found = []
+    outputs = []
     for method in methods:
         pair = [
             summary.results.predictions.get((Cell("finetune", dataset, method, seed, share), None))
@@ -67,8 +67,8 @@ def outputs_of(summary: Summary, dataset: str, methods: Sequence[str]) -> list[O
         ]
         if pair[0] is not None and pair[1] is not None:
             few, every = (predictions.probabilities[:, column] for predictions in pair if predictions)
-            found.append(_compared(method, seed, class_name, fraction, few, every))
-    return found
+            outputs.append(_compared(method, seed, class_name, fraction, few, every))
+    return outputs
 
 
 def _moving_most(summary: Summary, dataset: str, methods: Sequence[str]) -> str | None:

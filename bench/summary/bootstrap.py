@@ -17,7 +17,7 @@ CHUNK = 1_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric with its percentile bootstrap interval (Efron & Tibshirani 1993, section 13.3).
+    """A metric with its interval, and what was resampled for it.
 
     Attributes:
         value: the metric on all samples; None if undefined.

@@ -24,7 +24,7 @@ from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES
 from bench.summary.bootstrap import Interval, bootstrap_seed, percentile_interval, resample_counts
 from bench.summary.draws_cache import kept_arrays
-from bench.summary.paired_effect import pooled_seed_variance
+from bench.summary.estimated_mean import EstimatedMean, difference_of_rows, mean_of_row
 from bench.summary.patient_pairs import MOST_PATIENTS, PatientPairs
 from bench.summary.read import Predicted, Results
 from imssl.datasets.prepared import Card
@@ -78,22 +78,41 @@ class ComparisonDraws:
         """(M, R) mean over the seeds on each resample; NaN where it is undefined for any seed."""
         return self.draws.mean(axis=1)
 
-    @cached_property
-    def seed_variance(self) -> tuple[float, int]:
-        """Between seeds, of the difference of two methods, see pooled_seed_variance."""
-        return pooled_seed_variance(self.values)
-
     def row(self, method: str) -> int | None:
         """Row of a method in ``values`` and ``draws``; None where it is left out."""
         return self.methods.index(method) if method in self.methods else None
 
-    def interval(self, method: str, level: float) -> Interval:
-        """The mean over seeds with the percentile interval over test patients, seeds taken as given."""
+    def mean(self, method: str) -> EstimatedMean:
+        """The mean over seeds of a method that is in the column."""
         row = self.methods.index(method)
-        averages = self.mean_draws[row]
-        low, high = percentile_interval(averages, level)
+        return mean_of_row(self.values[row], self.mean_draws[row], self.units)
+
+    def difference(self, method: str, reference: str) -> EstimatedMean | None:
+        """One method minus another, on the same patients; None where either lacks a result."""
+        row, other = self.row(method), self.row(reference)
+        if row is None or other is None:
+            return None
+        draws = self.mean_draws[row] - self.mean_draws[other]
+        return difference_of_rows(self.values[row], self.values[other], draws, self.units)
+
+    def interval(self, method: str, level: float) -> Interval:
+        """The mean over seeds with its interval.
+
+        With two seeds or more it is Student's, over patients and seeds, and ends where the metric ends. With
+        one seed it is the percentile interval over test patients, which cannot say how much another seed
+        would differ.
+        """
+        averages = self.mean_draws[self.methods.index(method)]
+        estimate = self.mean(method)
+        low: float | None
+        high: float | None
+        if estimate.seeds > 1:
+            lowest = -1.0 if self.metric == "qwk" else 0.0
+            low, high = (float(np.clip(end, lowest, 1)) for end in estimate.interval(level))
+        else:
+            low, high = percentile_interval(averages, level)
         return Interval(
-            value=float(self.values[row].mean()),
+            value=estimate.value,
             low=low,
             high=high,
             level=level,
@@ -111,10 +130,12 @@ def draw_comparisons(protocol: Protocol, results: Results) -> dict[Comparison, C
     any result has no methods and says why. Draws are kept below .bench/, by a hash of the predictions, the
     settings and the code, and found again.
     """
-    own: dict[str, dict[Predicted, Predictions]] = {dataset: {} for dataset in protocol.datasets}
-    for run, found in results.predictions.items():
-        own[run[0].dataset][run] = found
-    tasks = [partial(_dataset_columns, protocol, results, dataset, own[dataset]) for dataset in own]
+    by_dataset: dict[str, dict[Predicted, Predictions]] = {dataset: {} for dataset in protocol.datasets}
+    for run, predictions in results.predictions.items():
+        by_dataset[run[0].dataset][run] = predictions
+    tasks = [
+        partial(_dataset_columns, protocol, results, dataset, runs) for dataset, runs in by_dataset.items()
+    ]
     return {place: column for part in side_by_side(tasks) for place, column in part.items()}
 
 
@@ -129,25 +150,29 @@ def places(protocol: Protocol, dataset: str) -> list[Comparison]:
 
 
 def _dataset_columns(
-    protocol: Protocol, results: Results, dataset: str, own: dict[Predicted, Predictions]
+    protocol: Protocol, results: Results, dataset: str, predictions: dict[Predicted, Predictions]
 ) -> dict[Comparison, ComparisonDraws]:
-    reference = next(iter(own.values()), None)
-    shared = {run: found for run, found in own.items() if reference and _same_samples(found, reference)}
-    found: dict[Comparison, dict[tuple[str, int], NDArray[np.float64]]] = {}
+    reference = next(iter(predictions.values()), None)
+    shared = {
+        run: predicted
+        for run, predicted in predictions.items()
+        if reference and _same_samples(predicted, reference)
+    }
+    values: dict[Comparison, dict[tuple[str, int], NDArray[np.float64]]] = {}
     unit, units = "samples", 0
     if reference:
         resamples = _Resamples(results.cards[dataset], reference, protocol.report.resamples, dataset)
         for method in protocol.methods:
             runs = {run: shared[run].probabilities for run in shared if run[0].method == method}
-            for (cell, block), values in zip(runs, resamples.values(list(runs.values())), strict=True):
+            for (cell, block), resampled in zip(runs, resamples.values(list(runs.values())), strict=True):
                 place = Comparison(dataset, cell.stage, cell.fraction, block)
-                found.setdefault(place, {})[cell.method, cell.seed] = values
+                values.setdefault(place, {})[cell.method, cell.seed] = resampled
         units = int(np.unique(reference.patients).size)
         unit = "samples" if units == reference.patients.size else "patients"
     metric = results.cards[dataset].primary_metric if dataset in results.cards else ""
-    reasons = _Reasons(results, set(own) - set(shared))
+    reasons = _Reasons(results, set(predictions) - set(shared))
     return {
-        place: _column(place, metric, protocol, found.get(place, {}), (unit, units), reasons)
+        place: _column(place, metric, protocol, values.get(place, {}), (unit, units), reasons)
         for place in places(protocol, dataset)
     }
 
@@ -156,7 +181,7 @@ def _column(
     place: Comparison,
     metric: str,
     protocol: Protocol,
-    found: dict[tuple[str, int], NDArray[np.float64]],
+    values: dict[tuple[str, int], NDArray[np.float64]],
     resampled: tuple[str, int],
     reasons: "_Reasons",
 ) -> ComparisonDraws:
@@ -164,10 +189,9 @@ def _column(
     seeds = tuple(protocol.seeds)
     complete, excluded = [], {}
     for method in protocol.methods:
-        own = [found.get((method, seed)) for seed in seeds]
-        present = [values for values in own if values is not None]
-        if len(present) == len(seeds) and not any(np.isnan(values[0]) for values in present):
-            complete.append((method, np.stack(present)))
+        runs = [values[method, seed] for seed in seeds if (method, seed) in values]
+        if len(runs) == len(seeds) and not any(np.isnan(run[0]) for run in runs):
+            complete.append((method, np.stack(runs)))
         else:
             excluded[method] = reasons.why(place, method, seeds)
     width = protocol.report.resamples + 1
@@ -213,11 +237,10 @@ def _stage_place(cell: Cell) -> tuple[str, str, float | None]:
     return cell.dataset, cell.stage, cell.fraction
 
 
-def _same_samples(one: Predictions, other: Predictions) -> bool:
-    return (
-        np.array_equal(one.ids, other.ids)
-        and np.array_equal(one.labels, other.labels)
-        and np.array_equal(one.patients, other.patients)
+def _same_samples(predictions: Predictions, reference: Predictions) -> bool:
+    return all(
+        np.array_equal(getattr(predictions, name), getattr(reference, name))
+        for name in ("ids", "labels", "patients")
     )
 
 
@@ -240,10 +263,10 @@ class _Resamples:
             once = np.ones((1, len(self.reference.ids)), dtype=np.int32)
             self._counts = [once, *resample_counts(self.reference.patients, self.resamples, self.seed)]
         if self._pairs:
-            return self._pairs.mean_aurocs([own[:, self._classes] for own in probabilities])
+            return self._pairs.mean_aurocs([scores[:, self._classes] for scores in probabilities])
         values = np.empty((len(probabilities), self.resamples + 1))
-        for i, own in enumerate(probabilities):
-            metric = statistic(self.card.primary_metric, self.card.task, self.reference.labels, own)
+        for i, predicted in enumerate(probabilities):
+            metric = statistic(self.card.primary_metric, self.card.task, self.reference.labels, predicted)
             values[i] = np.concatenate([metric(counts) for counts in self._counts])
         return values
 
@@ -263,20 +286,20 @@ class _Resamples:
         return slice(1, 2) if self.card.task == "binary" else slice(None)
 
     def _key(self, probabilities: Sequence[NDArray[np.float64]]) -> str:
-        found = hashlib.sha256(_code_digest().encode())
+        digest = hashlib.sha256(_code_digest().encode())
         settings = [self.card.task, self.card.primary_metric, self.resamples, self.seed]
-        found.update(json.dumps(settings).encode())
+        digest.update(json.dumps(settings).encode())
         reference = self.reference
         for array in (reference.patients, reference.labels, *probabilities):
-            found.update(f"{array.dtype}{array.shape}".encode())
-            found.update(np.ascontiguousarray(array).tobytes())
-        return found.hexdigest()
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
 @cache
 def _code_digest() -> str:
     """Of the code that decides a draw."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     files = [
         imssl.metrics.__file__,
         bench.summary.bootstrap.__file__,
@@ -284,5 +307,5 @@ def _code_digest() -> str:
         __file__,
     ]
     for file in files:
-        found.update(Path(file).read_bytes())
-    return found.hexdigest()
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()

@@ -24,8 +24,8 @@ def kept_arrays(key: str, compute: Callable[[], NDArray[np.float64]]) -> NDArray
     """
     file = STORE / "draws" / f"{key}.npz"
     try:
-        with np.load(file, allow_pickle=False) as found:
-            return found["values"]
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays["values"]
     except (OSError, ValueError, KeyError, BadZipFile, EOFError):
         values = compute()
     with contextlib.suppress(OSError):

@@ -14,6 +14,16 @@ MEASUREMENT = ["dataset", "method", "evaluation", "fraction", "block", "class", 
 COMPARISON = [name for name in MEASUREMENT if name != "method"]
 
 
+def too_few_seeds(seeds: int, least_seeds: int) -> str:
+    """Why a number of seeds below the least shows no mark and no verdict, in a sentence."""
+    least = "three" if least_seeds == 3 else f"{least_seeds}"
+    shown = {
+        1: "One seed cannot show how much seeds differ",
+        2: "Two seeds show roughly how much seeds differ",
+    }.get(seeds, f"{seeds} seeds are fewer than this protocol asks for")
+    return f"{shown}; {least} are the least for a mark or a verdict."
+
+
 def over_seeds(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
     """Mean and range over the seeds of every measurement.
 

@@ -32,11 +32,11 @@ class PatientPairs:
         times = counts[:, first].astype(np.int64)
         self.positive = positive
         self.members = (patient[:, None] == np.arange(ids.size)).astype(np.float64)
-        drawn = [times @ (self.members.T @ own).astype(np.int64) for own in (positive, ~positive)]
+        drawn = [times @ (self.members.T @ kind).astype(np.int64) for kind in (positive, ~positive)]
         self.half_pairs = 2 * drawn[0] * drawn[1]
         self.upper = np.triu_indices(ids.size)
-        kind = np.float32 if self.half_pairs.max(initial=0) < EXACT else np.float64
-        self.weights = (times[:, self.upper[0]] * times[:, self.upper[1]]).astype(kind)
+        precision = np.float32 if self.half_pairs.max(initial=0) < EXACT else np.float64
+        self.weights = (times[:, self.upper[0]] * times[:, self.upper[1]]).astype(precision)
 
     def mean_aurocs(self, scores: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         """Mean over the classes of their AUROC, for several runs.
@@ -48,7 +48,7 @@ class PatientPairs:
             (runs, R); a class that is undefined in a resample is left out of that resample's mean, NaN where
             all are.
         """
-        wins = np.stack([self._half_wins(own) for own in scores], axis=1)
+        wins = np.stack([self._half_wins(run) for run in scores], axis=1)
         half_wins = (self.weights @ wins.reshape(len(wins), -1).astype(self.weights.dtype)).astype(np.float64)
         defined = self.half_pairs > 0
         shares = (

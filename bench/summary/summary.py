@@ -54,8 +54,8 @@ class Summary:
         for dataset, quantity, method, epoch, mean in zip(
             *(self.curves[name] for name in names), strict=True
         ):
-            own = points.setdefault((dataset, quantity), {})
-            own.setdefault(method, {})[int(epoch)] = float(mean)
+            by_method = points.setdefault((dataset, quantity), {})
+            by_method.setdefault(method, {})[int(epoch)] = float(mean)
         return points
 
     def curve(self, dataset: str, quantity: str) -> dict[str, dict[int, float]]:

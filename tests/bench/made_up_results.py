@@ -10,7 +10,7 @@ import pytest
 import bench
 from bench.cells.predictions import Predictions
 from bench.protocol.cell import Cell, all_cells
-from bench.protocol.protocol import Protocol, read_protocol
+from bench.protocol.protocol import Protocol, ReportSettings, read_protocol
 from bench.protocol.stage_specs import STAGES
 from bench.summary.bootstrap import bootstrap
 from bench.summary.draws import Comparison, ComparisonDraws
@@ -22,6 +22,11 @@ from imssl.datasets.prepared import Card, SplitCounts
 DEMO = Path(bench.__file__).parent / "protocol" / "profiles" / "demo.yaml"
 SAMPLES = 60
 PLACE = Comparison("d", "finetune", 0.1, None)
+
+
+def settings_of(baseline="m0", level=0.95, least_seeds=3):
+    """Settings of a report."""
+    return ReportSettings(baseline=baseline, resamples=100, level=level, least_seeds=least_seeds)
 
 
 def binary_predictions(scores, labels, patients):
@@ -138,6 +143,8 @@ def results_of(
             own = np.random.default_rng([hash_of(f"{cell}{block}")]).normal(size=SAMPLES)
             scores = skill(cell, block) * labels + 0.9 * noise + 0.3 * own
             predictions[cell, block] = binary_predictions(scores, labels, patients)
+        if cell.stage == "finetune":
+            rows[cell] = [{"metric": "labelled_images", "value": round(1000 * cell.fraction)}]
         if cell.stage == "reuse":
             rows[cell] = [
                 {"fraction": f, "block": b, "metric": "cka_linear", "value": cka(cell, b)}

@@ -77,14 +77,16 @@ def outputs_chart(
     few = f"{percent(outputs[0].fraction)} of the labels"
     names = [few, "all labels"]
     records: list[Record] = []
-    for own in outputs:
+    for output in outputs:
         # A panel's heading holds the value that its curves are behind.
-        panel = f"{own.method}, KS {number(own.distance)}"
-        for labels, steps in zip(names, (own.few, own.every), strict=True):
+        panel = f"{output.method}, KS {number(output.distance)}"
+        for labels, steps in zip(names, (output.few, output.every), strict=True):
             p, share = zip(*steps, strict=True)
-            records.append({"method": own.method, "panel": panel, "labels": labels, "p": p, "share": share})
-        gap = {"low": own.low, "high": own.high, "p": [own.at], "share": [None]}
-        records.append({"method": own.method, "panel": panel, "labels": "gap", **gap})
+            records.append(
+                {"method": output.method, "panel": panel, "labels": labels, "p": p, "share": share}
+            )
+        gap = {"low": output.low, "high": output.high, "p": [output.at], "share": [None]}
+        records.append({"method": output.method, "panel": panel, "labels": "gap", **gap})
     order = tuple(dict.fromkeys(record["panel"] for record in records))
     base = alt.Chart()
     x = alt.X(
@@ -113,7 +115,7 @@ def outputs_chart(
     )
     first = outputs[0]
     title = f"{dataset}: “{first.class_name}”, seed {first.seed}"
-    values = listed([f"{own.method} {number(own.distance)}" for own in outputs])
+    values = listed([f"{output.method} {number(output.distance)}" for output in outputs])
     words = (
         f"Distribution of the predicted probability of {first.class_name} on {dataset}, dashed with {few}, "
         f"solid with all. Largest gap between the two, the KS distance: {values}."

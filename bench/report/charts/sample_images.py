@@ -105,5 +105,5 @@ def _picture(pixels: np.ndarray, words: str) -> Picture:
 
 def strips(datasets: Sequence[str], protocol: Protocol) -> list[Strip]:
     """The strips of the data sets that are there."""
-    found = [sample_strip(dataset, protocol) for dataset in datasets]
-    return [strip for strip in found if strip is not None]
+    strips = [sample_strip(dataset, protocol) for dataset in datasets]
+    return [strip for strip in strips if strip is not None]

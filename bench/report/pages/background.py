@@ -11,7 +11,7 @@ from bench.methods.tuned import tuning_of
 from bench.protocol.protocol import OPTIMISATION_KEY, Protocol, values
 from bench.protocol.registry import different_settings
 from bench.report.layout import Column, Entry, Row, Table, listed, number, percent
-from bench.summary.over_seeds import undefined_classes
+from bench.summary.over_seeds import too_few_seeds, undefined_classes
 from bench.summary.read import Results
 from imssl.datasets.prepared import Card
 from imssl.errors import UserError
@@ -54,13 +54,14 @@ def introduction(protocol: Protocol) -> str:
 
 def warnings(protocol: Protocol, results: Results) -> list[str]:
     """What a reader must know before comparing any two numbers."""
-    found = []
-    if len(protocol.seeds) == 1:
-        found.append(
-            "One seed only: differences between methods may be differences between runs. "
-            "List more seeds in params.yaml."
+    warned = []
+    seeds = len(protocol.seeds)
+    if seeds < protocol.report.least_seeds:
+        warned.append(
+            f"{too_few_seeds(seeds, protocol.report.least_seeds)} Differences between methods may be those "
+            "between runs. List more seeds in params.yaml."
         )
-    found += (
+    warned += (
         unchecked(protocol)
         + _unequal_tuning(protocol)
         + _mixed(results)
@@ -69,14 +70,14 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
     )
     for dataset, group in undefined_classes(results.table).groupby("dataset", sort=False):
         names = listed([f"“{name}”" for name in group["class"]])
-        found.append(
+        warned.append(
             f"{dataset}: no AUROC for {names}, as no test image, or every one, has that label; "
             "the macro AUROC is the mean over the other classes."
         )
     for name, card in results.cards.items():
         if card.patients_note:
-            found.append(f"{name}: {card.patients_note}")
-    return found
+            warned.append(f"{name}: {card.patients_note}")
+    return warned
 
 
 def check_sentence(method: str, protocol: Protocol) -> str:
@@ -152,16 +153,16 @@ def provenance_table(results: Results) -> Table:
 
 def unchecked(protocol: Protocol) -> list[str]:
     """Methods that nobody knows to keep the contract."""
-    found = []
+    warned = []
     for method in protocol.methods:
         try:
             checked = check_state(method, protocol)
         except UserError as error:
-            found.append(str(error))
+            warned.append(str(error))
         else:
             if checked.state in ("skipped", "changed"):
-                found.append(checked.sentence)
-    return found
+                warned.append(checked.sentence)
+    return warned
 
 
 def tuning_words(protocol: Protocol) -> dict[str, str]:
@@ -190,13 +191,13 @@ def _unequal_images(results: Results) -> list[str]:
     """Data sets on which the methods that pretrain have not seen equally many images."""
     table = results.table
     seen = table[(table["metric"] == "images_seen") & (table["value"] > 0)]
-    found = []
+    warned = []
     for dataset, rows in seen.groupby("dataset", sort=False):
         counts = rows.groupby("method", sort=False)["value"].mean()
         if counts.nunique() > 1:
             each = [f"{method} {number(count, 0)}" for method, count in counts.items()]
-            found.append(f"{dataset}: methods have seen unequal numbers of images: {listed(each)}.")
-    return found
+            warned.append(f"{dataset}: methods have seen unequal numbers of images: {listed(each)}.")
+    return warned
 
 
 def _mixed(results: Results) -> list[str]:
@@ -210,7 +211,7 @@ def _mixed(results: Results) -> list[str]:
             versions.setdefault("Python", set()).add(origin.python)
             for package, version in origin.packages.items():
                 versions.setdefault(package, set()).add(version)
-    found = [
+    warned = [
         f"Cells of “{name}” were computed on different devices: {listed(sorted(kinds))}."
         for name, kinds in devices.items()
         if len(kinds) > 1
@@ -219,8 +220,8 @@ def _mixed(results: Results) -> list[str]:
         f"{name} ({listed(sorted(kinds))})" for name, kinds in sorted(versions.items()) if len(kinds) > 1
     ]
     if mixed:
-        found.append(f"Cells were computed with different versions of {listed(mixed)}.")
-    return found
+        warned.append(f"Cells were computed with different versions of {listed(mixed)}.")
+    return warned
 
 
 def _unclean(results: Results) -> list[str]:

@@ -57,8 +57,8 @@ def cell_details(summary: Summary) -> dict[str, Any]:
     cells: dict[str, Any] = {}
     for cell, state in summary.results.states.items():
         place = "" if cell.fraction is None else f"{cell.fraction:g}"
-        own = cells.setdefault(cell.stage, {}).setdefault(cell.dataset, {})
-        own.setdefault(cell.method, {}).setdefault(place, []).append(_run(cell, state, origins))
+        of_dataset = cells.setdefault(cell.stage, {}).setdefault(cell.dataset, {})
+        of_dataset.setdefault(cell.method, {}).setdefault(place, []).append(_run(cell, state, origins))
     protocol = summary.protocol
     return {
         "origins": origins.listed,
@@ -66,7 +66,7 @@ def cell_details(summary: Summary) -> dict[str, Any]:
         "cells": cells,
         "methods": {name: written_facts(settings) for name, settings in method_settings(protocol).items()},
         "datasets": {
-            name: (own := data_card(name, summary.results)).facts + own.checksums
+            name: (card := data_card(name, summary.results)).facts + card.checksums
             for name in protocol.datasets
         },
     }

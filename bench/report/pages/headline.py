@@ -4,6 +4,7 @@ import pandas as pd
 
 from bench.report.layout import listed, number, percent, span
 from bench.report.view import Record, View
+from bench.summary.over_seeds import too_few_seeds
 
 
 def headline(view: View) -> list[str]:
@@ -16,11 +17,11 @@ def headline(view: View) -> list[str]:
 def _sentences(view: View, fraction: float) -> list[str]:
     ranks: dict[str, Record] = {}
     for method in view.methods:
-        found = view.aggregates.get(("finetune", fraction, None, method))
-        if found is not None and not pd.isna(found["mean_rank"]):
-            ranks[method] = found
+        aggregate = view.aggregates.get(("finetune", fraction, None, method))
+        if aggregate is not None and not pd.isna(aggregate["mean_rank"]):
+            ranks[method] = aggregate
     where = f"{percent(fraction)} of the labels"
-    if len(view.methods) < 2:
+    if not view.several:
         return []
     if len(ranks) < 2:
         return [f"{where}: fewer than two methods have results on every data set, so nobody wins yet."]
@@ -29,7 +30,11 @@ def _sentences(view: View, fraction: float) -> list[str]:
     text = f"{where}: {first} has the best mean rank, {number(best['mean_rank'], 2)}"
     if not pd.isna(best["mean_rank_low"]):
         text += f" [{span(best['mean_rank_low'], best['mean_rank_high'], 2)}]"
-    return [f"{text} of {len(ranks)}; {_tied(view, fraction, first)}."]
+    text += f" of {len(ranks)}"
+    seeds, least_seeds = len(view.summary.protocol.seeds), view.summary.protocol.report.least_seeds
+    if seeds < least_seeds:
+        return [f"{text}. {too_few_seeds(seeds, least_seeds)}"]
+    return [f"{text}; {_tied(view, fraction, first)}."]
 
 
 def _tied(view: View, fraction: float, first: str) -> str:
@@ -38,11 +43,13 @@ def _tied(view: View, fraction: float, first: str) -> str:
     tied: list[str] = []
     apart: list[str] = []
     for method in view.methods:
-        standings = [view.ranks.get((dataset, "finetune", fraction, None, method)) for dataset in datasets]
-        if method == first or any(own is None or pd.isna(own["mean"]) for own in standings):
+        if method == first or method in view.references:
             continue
-        everywhere = all(own["tied"] for own in standings if own is not None)
-        (tied if everywhere else apart).append(method)
+        places = [(dataset, "finetune", fraction, None, method) for dataset in datasets]
+        standings = [view.ranks[place] for place in places if place in view.ranks]
+        if len(standings) < len(datasets) or any(pd.isna(standing["mean"]) for standing in standings):
+            continue
+        (tied if all(standing["tied"] for standing in standings) else apart).append(method)
     if not tied and not apart:
         return "no other method has results on every data set"
     if not tied:

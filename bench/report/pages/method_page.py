@@ -79,7 +79,7 @@ def method_context(
 def _standing_table(view: View, method: str, evaluation: str, root: str) -> Table:
     """Primary metric, rank and difference to the baseline on each data set."""
     scope = Scope(view, tuple(view.summary.protocol.datasets), root)
-    baseline, several = view.summary.protocol.report.baseline, len(view.methods) > 1
+    baseline, several = view.summary.protocol.report.baseline, view.several
     rows = []
     for dataset in scope.datasets:
         metric = view.summary.primary(dataset)

@@ -14,13 +14,13 @@ from bench.report.layout import (
     Mark,
     Table,
     number,
-    p_value,
     percent,
     short_rank,
     signed,
     span,
 )
-from bench.report.view import View
+from bench.report.view import Record, View
+from bench.report.wording import difference_note, p_value, score_note
 from bench.summary.summary import Measurement
 from imssl.settings.encoder import BLOCKS
 
@@ -48,10 +48,10 @@ class Scope:
 
 
 def score_table(scope: Scope, evaluation: str) -> Table:
-    """Primary metric with interval and rank; the best and what cannot be told from it are marked."""
+    """Primary metric with interval and rank; with enough seeds the best and its ties are marked."""
     view = scope.view
     places = places_of(scope, evaluation)
-    several = len(view.methods) > 1
+    several = view.several
     rows = []
     for method in view.methods:
         entries = [
@@ -120,17 +120,19 @@ def difference_table(scope: Scope, evaluation: str) -> Table:
                 for place in places_of(scope, evaluation)
             ]
             rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
-    level = percent(view.summary.protocol.report.level)
+    settings, seeds = view.summary.protocol.report, len(view.summary.protocol.seeds)
+    marks = (
+        f" “better” and “worse”: p below {number(1 - settings.level, 2)}."
+        if seeds >= settings.least_seeds
+        else ""
+    )
     return Table(
         id=f"differences-{evaluation}",
         title=f"{EVALUATION_NAMES[evaluation]}: difference to {baseline}",
         corner="Method",
         columns=tuple(_columns(scope, evaluation)),
         rows=tuple(rows),
-        note=f"Method minus {baseline}, paired on the same test patients and seeds; below it the {level} "
-        "interval over patients and, with two seeds or more, seeds, not corrected; p is two-sided and "
-        f"Holm-corrected over the evaluation's whole table. “better” and “worse”: p below "
-        f"{number(1 - view.summary.protocol.report.level, 2)}.",
+        note=difference_note("Method", baseline, seeds, settings) + marks,
         evaluation=evaluation,
         metric="primary",
     )
@@ -149,35 +151,42 @@ def score_entry(view: View, name: Measurement, several: bool) -> Entry:
         if not pd.isna(standing["rank_low"]):
             low, high = short_rank(standing["rank_low"]), short_rank(standing["rank_high"])
             ends = f" ({low})" if low == high else f" ({low}–{high})"
-        small.append(f"rank {short_rank(standing['rank'])}{ends}")
+        if not standing["reference"]:
+            small.append(f"rank {short_rank(standing['rank'])}{ends}")
         mark = "best" if standing["best"] else "tied" if standing["tied"] else ""
     return Entry(number(standing["mean"]), tuple(small), mark)
 
 
 def difference_entry(view: View, name: Measurement) -> Entry:
     """A difference to the baseline with interval and p, or why there is none."""
-    found = view.differences.get((name.dataset, name.evaluation, name.fraction, name.block, name.method))
-    if found is None or pd.isna(found["effect"]):
-        return Entry("–", hole=True, title=found["reason"] if found else "no result yet")
-    small = [] if pd.isna(found["low"]) else [span(found["low"], found["high"])]
-    if not pd.isna(found["p_holm"]):
-        small.append(p_value(found["p_holm"]))
+    difference = view.differences.get((name.dataset, name.evaluation, name.fraction, name.block, name.method))
+    if difference is None or pd.isna(difference["effect"]):
+        return Entry("–", hole=True, title=difference["reason"] if difference else "no result yet")
+    small = [] if pd.isna(difference["low"]) else [span(difference["low"], difference["high"])]
+    if not pd.isna(difference["p_holm"]):
+        small.append(p_value(difference["p_holm"]))
     mark: Mark = ""
-    if found["distinguishable"]:
-        mark = "better" if found["effect"] > 0 else "worse"
-    return Entry(signed(found["effect"]), tuple(small), mark)
+    if difference["distinguishable"]:
+        mark = "better" if difference["effect"] > 0 else "worse"
+    return Entry(signed(difference["effect"]), tuple(small), mark)
 
 
 def aggregate_entry(view: View, key: tuple[str, float | None, int | None, str], kind: str) -> Entry:
     """One aggregate of a method with its interval, or why there is none."""
-    found = view.aggregates.get(key)
-    if found is None or pd.isna(found[kind]):
-        is_baseline = found is not None and not found["reason"]
-        title = "the baseline itself" if is_baseline else (found["reason"] if found else "no result yet")
-        return Entry("–" if is_baseline else "incomplete", hole=True, title=title)
+    aggregate = view.aggregates.get(key)
+    if aggregate is None or pd.isna(aggregate[kind]):
+        return _without_aggregate(aggregate, kind)
     digits = 2 if kind != "iqm" else 3
-    low, high = found[f"{kind}_low"], found[f"{kind}_high"]
-    return Entry(number(found[kind], digits), () if pd.isna(low) else (span(low, high, digits),))
+    low, high = aggregate.get(f"{kind}_low"), aggregate.get(f"{kind}_high")
+    return Entry(number(aggregate[kind], digits), () if pd.isna(low) else (span(low, high, digits),))
+
+
+def _without_aggregate(aggregate: Record | None, kind: str) -> Entry:
+    if aggregate is None or aggregate["reason"]:
+        title = aggregate["reason"] if aggregate else "no result yet"
+        return Entry("incomplete", hole=True, title=title)
+    title = "a reference, not ranked" if kind == "mean_rank" else "the baseline itself"
+    return Entry("–", hole=True, title=title)
 
 
 def places_of(scope: Scope, evaluation: str) -> list[tuple[float | None, int | None]]:
@@ -239,17 +248,8 @@ def _other_metrics(view: View, dataset: str) -> Sequence[str]:
 
 def _score_note(view: View) -> str:
     protocol = view.summary.protocol
-    seeds = len(protocol.seeds)
-    mean = f"Mean over {seeds} seeds" if seeds > 1 else "One seed"
     units = sorted({f"{column.units:,} {column.unit}" for column in view.summary.columns.values()})
-    over = f" ({'; '.join(units)})" if units else ""
-    cover = "patients and seeds" if seeds > 1 else "patients only"
-    return (
-        f"{mean}; below it the {percent(protocol.report.level)} bootstrap interval over the test "
-        f"patients{over}, {protocol.report.resamples:,} resamples, and the rank with its interval over "
-        f"{cover}. “best” is the highest mean of a column; “tied” cannot be told from it (paired test, "
-        "corrected over the column). Choose a number for the runs behind it."
-    )
+    return score_note(len(protocol.seeds), units, protocol.report)
 
 
 def _seed_note(view: View) -> str:

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pandas as pd
 
+from bench.analysis.aggregates import LEAST_COLUMNS
 from bench.report.layout import EVALUATION_NAMES, Column, Entry, Table, number, percent, span
 from bench.report.tables.comparisons import Scope, aggregate_entry, place_name, places_of
 from bench.report.view import Record
+from bench.report.wording import covered_by
+from bench.summary.over_seeds import too_few_seeds
 
 
 def aggregate_table(scope: Scope, evaluation: str) -> Table:
@@ -38,9 +41,11 @@ def aggregate_table(scope: Scope, evaluation: str) -> Table:
         columns=columns,
         rows=tuple(rows),
         note="Agarwal et al. 2021. Mean rank: 1 is best. Interquartile mean: of the middle half of all runs, "
-        "scaled so that 0 is chance and 1 is perfect; its interval, and that of the probability that a run "
-        "beats a run of the baseline, resample seeds within each data set. A method that lacks one result "
-        "has no aggregate, and the others are ranked without it.",
+        "scaled so that 0 is chance and 1 is perfect. Intervals are over patients and seeds; below "
+        f"{view.summary.protocol.report.least_seeds} seeds, and over fewer than {LEAST_COLUMNS} columns for "
+        "the interquartile mean, there is none that holds. Nor is there one for the probability that a run "
+        "beats a run of the baseline: with a handful of seeds no interval covers what it says. A method "
+        "that lacks one result has no aggregate, and the others are ranked without it.",
         evaluation=evaluation,
         metric="primary",
     )
@@ -49,6 +54,8 @@ def aggregate_table(scope: Scope, evaluation: str) -> Table:
 def efficiency_table(scope: Scope, evaluation: str) -> Table:
     """What labels are worth: the area under the curve, and the labels that a method saves."""
     view, rows = scope.view, []
+    settings, seeds = view.summary.protocol.report, len(view.summary.protocol.seeds)
+    few = too_few_seeds(seeds, settings.least_seeds) if seeds < settings.least_seeds else ""
     for method in view.methods:
         entries: list[Entry] = []
         for dataset in scope.datasets:
@@ -58,7 +65,7 @@ def efficiency_table(scope: Scope, evaluation: str) -> Table:
                 entries += [Entry("–", hole=True, title=reason)] * 2
             else:
                 small = (span(record["area_low"], record["area_high"]),)
-                entries += [Entry(number(record["area"]), small), _saved(record)]
+                entries += [Entry(number(record["area"]), small), _saved(record, few)]
         rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
     columns = [
         column
@@ -74,20 +81,26 @@ def efficiency_table(scope: Scope, evaluation: str) -> Table:
         corner="Method",
         columns=tuple(columns),
         rows=tuple(rows),
-        note="Area: mean of the primary metric over the log axis of label shares. Labels saved: how many "
-        "fewer labels are enough to match the untrained encoder fine-tuned on all of them, read off the "
-        "curve between two fractions; in brackets the share of the resamples of test patients that reach it.",
+        note=_efficiency_note(seeds, few),
     )
 
 
-def _saved(record: Record) -> Entry:
-    if not record["reached"]:
-        return Entry("–", hole=True, title=record["reason"])
-    reached = (f"({percent(round(record['reached_share'], 2))} of resamples)",)
-    if record["reached"] == "not reached":
-        return Entry("not reached", reached)
-    saved = record["labels_saved"]
-    prefix = "at least " if record["reached"] == "at the smallest" else ""
-    images = record["images_saved"]
-    small: tuple[str, ...] = reached if pd.isna(images) else (f"{images:,} images", *reached)
-    return Entry(f"{prefix}{percent(round(saved, 3))}", small)
+def _efficiency_note(seeds: int, few: str) -> str:
+    note = (
+        "Area: mean of the primary metric over the log axis of the labels drawn, "
+        f"{covered_by(seeds)}. Labels saved: the lower end of an interval over patients and seeds, shown "
+        "where it is above 0: at least so many fewer labels, those of validation counted, match the stronger "
+        "encoder without pretraining that has all of them."
+    )
+    return f"{note} {few}" if few else note
+
+
+def _saved(record: Record, few: str) -> Entry:
+    """Labels that are saved beyond doubt, or why none are shown; ``few`` says if seeds are too few."""
+    if not record["reached"] or few:
+        return Entry("–", hole=True, title=record["reason"] or few)
+    if pd.isna(record["images_saved"]):
+        reached = percent(round(record["reached_share"], 2))
+        return Entry("none shown", (f"reached in {reached} of resamples",))
+    counted = f"{record['images_saved']:,} of {number(record['labels_all'], 0)} labels"
+    return Entry(f"at least {percent(round(record['labels_saved_low'], 3))}", (counted,))

@@ -5,20 +5,45 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.layout import Column, Entry, Row, Table, listed, signed, span
+from bench.report.layout import Column, Entry, Row, Table, listed, number, percent, signed, span
 
 
-def claim_table(claims: pd.DataFrame) -> Table:
-    """A row per claim and method: what was measured, the verdict, and why."""
+def claim_table(claims: pd.DataFrame, effects: pd.DataFrame, level: float) -> Table:
+    """A row per claim and method: what was measured, the verdict, and why.
+
+    Args:
+        claims: rows as claims.ClaimRow.
+        effects: rows as claims.ClaimEffectRow.
+        level: of the report.
+    """
     heads = ("measured here", "effect", "verdict", "why", "rule")
+    behind = {key: rows.to_dict("records") for key, rows in effects.groupby(["claim_id", "method"])}
+    rows = []
+    for record in claims.to_dict("records"):
+        key = record["claim_id"], record["method"]
+        rows.append(_claim_row(record, behind.get(key, [])))
     return Table(
         id="claims",
         title="Verdicts on the paper's claims",
         corner="Claim",
         columns=tuple(Column(head, numeric=head == "effect") for head in heads),
-        rows=tuple(_claim_row(record) for record in claims.to_dict("records")),
-        note="Rules and margins stand in bench/analysis/claims.yaml, fixed before any run was judged. A "
-        "positive effect agrees with the claim; below it its interval. Synthetic data never yield a verdict.",
+        rows=tuple(rows),
+        note=_claim_note(claims, level),
+    )
+
+
+def _claim_note(claims: pd.DataFrame, level: float) -> str:
+    family = int(claims["family"].max()) if len(claims) else 0
+    by_chance = number(family * (1 - level) / 2, 1)
+    return (
+        "Rules and margins stand in bench/analysis/reproduction/claims.yaml, fixed before any run was "
+        "judged. A positive effect agrees with the claim; metrics are on the scale with 0 at chance and 1 "
+        f"at the perfect model. The {family} verdicts are one family: judged one by one at "
+        f"{percent(level)}, chance alone would bring up to {by_chance} of them to “reproduced” if nothing "
+        "differed; the intervals below the effects hold for all at once, so that a false verdict stands in "
+        f"at most {percent(1 - level)} of runs. Effects of single data sets have intervals of their own. "
+        "“Could find” is the smallest true effect that a run with these seeds, patients and scatter would "
+        "find with 80% probability, whatever it has found. Synthetic data never yield a verdict."
     )
 
 
@@ -56,24 +81,49 @@ def differences_counted(ledger: pd.DataFrame) -> str:
     return f"{differs:,} of {len(ledger):,} aspects differ from the paper or its released code."
 
 
-def _claim_row(record: dict[Any, Any]) -> Row:
-    interval = () if pd.isna(record["low"]) else (span(record["low"], record["high"]),)
-    effect = signed(None if pd.isna(record["effect"]) else record["effect"])
-    verdict = "no verdict" if record["verdict"] == "none" else record["verdict"]
-    needed = []
-    if not pd.isna(record["seeds_needed"]):
-        needed.append(f"about {int(record['seeds_needed']):,} seeds would settle it")
-    if not pd.isna(record["test_factor"]):
-        needed.append(f"about {record['test_factor']:.1f} times the test patients would settle it")
+def _claim_row(record: dict[Any, Any], effects: list[dict[Any, Any]]) -> Row:
     where = (record["where"],) if record["where"] else ()
     return Row(
-        f"{record['method']} against {record['reference']}" if record["method"] else "no method of the paper",
+        f"{record['method']} against {record['compared_with']}"
+        if record["method"]
+        else "no method of the paper",
         (
             Entry(record["measured"], where, numeric=False),
-            Entry(effect, interval),
-            Entry(verdict, tuple(needed), numeric=False),
+            _effect_entry(record, effects),
+            _verdict_entry(record),
             Entry(record["why"], numeric=False),
             Entry(record["rule"], numeric=False),
         ),
         group=f"{record['claim']} Made in: {record['made_in']}. Reported: {record['reported']}.",
     )
+
+
+def _effect_entry(record: dict[Any, Any], effects: list[dict[Any, Any]]) -> Entry:
+    """The effect with its interval, and below it that of every data set."""
+    small = [] if pd.isna(record["low"]) else [span(record["low"], record["high"])]
+    if len(effects) > 1:
+        small += [_effect_words(effect) for effect in effects if not pd.isna(effect["effect"])]
+    return Entry(signed(None if pd.isna(record["effect"]) else record["effect"]), tuple(small))
+
+
+def _effect_words(effect: dict[Any, Any]) -> str:
+    place = f"{effect['dataset']}, {effect['where']}" if effect["where"] else effect["dataset"]
+    interval = "" if pd.isna(effect["low"]) else f" [{span(effect['low'], effect['high'])}]"
+    return f"{place}: {signed(effect['effect'])}{interval}"
+
+
+def _verdict_entry(record: dict[Any, Any]) -> Entry:
+    """The verdict with the scale of the run, the size beside the reported one, and the run's power."""
+    verdict = "no verdict" if record["verdict"] == "none" else record["verdict"]
+    if record["scale"] and record["verdict"] != "none":
+        verdict = f"{verdict}, {record['scale']}"
+    small = []
+    if record["size"]:
+        small.append(f"size: {record['size']} ({signed(record['reported_size'])})")
+    if not pd.isna(record["detectable"]):
+        small.append(f"could find {number(record['detectable'])} or more")
+    if not pd.isna(record["seeds_needed"]):
+        small.append(f"about {int(record['seeds_needed']):,} seeds would settle it")
+    if not pd.isna(record["test_factor"]):
+        small.append(f"about {record['test_factor']:.1f} times the test patients would settle it")
+    return Entry(verdict, tuple(small), numeric=False)

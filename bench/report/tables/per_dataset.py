@@ -72,14 +72,14 @@ def ks_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
 def outputs_table(summary: Summary, dataset: str, outputs: Sequence[Outputs]) -> Table:
     """The output distributions behind a KS distance, read off at a few probabilities."""
     rows, few, title = [], "few", f"{dataset}: output distributions"
-    for own in outputs:
-        few = percent(own.fraction)
-        title = f"{dataset}: output distributions of “{own.class_name}”, seed {own.seed}"
+    for output in outputs:
+        few = percent(output.fraction)
+        title = f"{dataset}: output distributions of “{output.class_name}”, seed {output.seed}"
         entries = [
-            Entry(percent(round(a, 3)), (f"with all {percent(round(b, 3))}",)) for a, b in own.read_off
+            Entry(percent(round(a, 3)), (f"with all {percent(round(b, 3))}",)) for a, b in output.read_off
         ]
-        gap = Entry(number(own.distance), (f"at p = {number(own.at)}",))
-        rows.append(Row(own.method, (*entries, gap), styles_of(summary)[own.method]))
+        gap = Entry(number(output.distance), (f"at p = {number(output.at)}",))
+        rows.append(Row(output.method, (*entries, gap), styles_of(summary)[output.method]))
     return Table(
         id=f"t-outputs-{dataset}",
         title=title,
@@ -117,7 +117,7 @@ def _of_labels(fraction: float, dataset: str) -> Column:
 def curve_table(summary: Summary, dataset: str, quantity: str, title: str, methods: Sequence[str]) -> Table:
     """A quantity of pretraining at a few epochs."""
     points = summary.curve(dataset, quantity)
-    epochs = thinned(sorted({epoch for own in points.values() for epoch in own}), EPOCHS_SHOWN)
+    epochs = thinned(sorted({epoch for means in points.values() for epoch in means}), EPOCHS_SHOWN)
     rows = [
         Row(
             method,

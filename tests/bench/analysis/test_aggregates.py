@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.analysis.aggregates import AGGREGATES, aggregate_table, improvement, interquartile_mean, score
+from bench.analysis.aggregates import (
+    AggregateRow,
+    aggregate_table,
+    estimated_iqm,
+    improvement,
+    interquartile_mean,
+    score,
+)
 from bench.summary.draws import Comparison
+from tests.bench.made_up_results import settings_of
+from tests.simulations.interquartile_mean import coverage
 
 
 def columns_of(plain_column, values, metric="qwk", **changes):
@@ -36,50 +45,65 @@ def test_scores_are_0_at_chance_and_1_at_best():
 
 def test_improvement_is_mann_whitney():
     generator = np.random.default_rng(2)
-    one, other = generator.integers(5, size=(2, 6)).astype(float)
-    expected = stats.mannwhitneyu(one, other).statistic / 36
-    once = np.ones((1, 6), dtype=int)
-    assert improvement(one, other, once, once)[0] == pytest.approx(expected)
-    # A resample is the statistic of the repeated runs.
-    counts = np.array([[2, 0, 1, 1, 0, 2]]), np.array([[0, 3, 1, 0, 1, 1]])
-    repeated = np.repeat(one, counts[0][0]), np.repeat(other, counts[1][0])
-    expected = stats.mannwhitneyu(*repeated).statistic / 36
-    assert improvement(one, other, *counts)[0] == pytest.approx(expected)
+    scores, baseline = generator.integers(5, size=(2, 6)).astype(float)
+    expected = stats.mannwhitneyu(scores, baseline).statistic / 36
+    assert improvement(scores, baseline) == pytest.approx(expected)
 
 
 def test_table_by_hand(plain_column):
     values = [[[0.1, 0.2], [0.6, 0.9]], [[0.3, 0.5], [0.4, 0.8]], [[0.9, 0.9], [0.1, 0.3]]]
-    table = aggregate_table(columns_of(plain_column, values), ["m0", "m1"], "m0", 0.95)
+    table = aggregate_table(columns_of(plain_column, values), ["m0", "m1"], settings_of("m0"))
     table = table[~table["overall"]].set_index("method")
     assert table["mean_rank"].to_dict() == {"m0": pytest.approx(5 / 3), "m1": pytest.approx(4 / 3)}
     assert table.loc["m1", "iqm"] == pytest.approx(stats.trim_mean([0.6, 0.9, 0.4, 0.8, 0.1, 0.3], 0.25))
     # Wins of m1 over m0: all; 3 of 4 pairs; none.
     assert table.loc["m1", "improvement"] == pytest.approx((1 + 0.75 + 0) / 3)
     assert np.isnan(table.loc["m0", "improvement"])
-    assert table.loc["m1", "iqm_low"] <= table.loc["m1", "iqm"] <= table.loc["m1", "iqm_high"]
     assert (table["datasets"] == 3).all()
-    assert set(table.columns) | {"method"} == set(AGGREGATES)
+    assert set(table.columns) | {"method"} == set(AggregateRow.columns())
 
 
-def test_interval_of_the_interquartile_mean_is_the_stratified_bootstrap(plain_column):
-    """Every resample of two seeds per data set, enumerated."""
-    values = np.random.default_rng(3).random((2, 1, 2))
-    noisy = aggregate_table(columns_of(plain_column, values), ["m0"], "m0", 0.5).iloc[0]
-    means = sorted(
-        stats.trim_mean([values[0, 0, a], values[0, 0, b], values[1, 0, c], values[1, 0, d]], 0.25)
-        for a in (0, 1) for b in (0, 1) for c in (0, 1) for d in (0, 1)
-    )  # fmt: skip
-    # Quartiles of 16 equally likely values, drawn 300 times: within one step of the enumerated ones.
-    assert means[2] <= noisy["iqm_low"] <= means[6]
-    assert means[9] <= noisy["iqm_high"] <= means[13]
+def test_the_error_of_a_plain_mean_is_that_of_its_seeds(plain_column):
+    """Three runs are too few to cut any, so the interquartile mean is their mean."""
+    values = np.random.default_rng(3).random((1, 1, 3))
+    estimate = estimated_iqm(columns_of(plain_column, values), "m0")
+    assert estimate.value == pytest.approx(values.mean())
+    assert estimate.seed_variance == pytest.approx(values.var(ddof=1) / 3)
+    assert estimate.seed_freedom == pytest.approx(2)
 
 
-def test_one_seed_has_no_interval_over_seeds(plain_column):
-    values = np.random.default_rng(4).random((2, 2, 1))
-    table = aggregate_table(columns_of(plain_column, values), ["m0", "m1"], "m0", 0.95)
-    assert table["iqm"].notna().all()
-    assert table[["iqm_low", "iqm_high", "improvement_low"]].isna().all(axis=None)
-    assert table["mean_rank_low"].notna().all()
+def test_the_error_of_a_trimmed_mean_is_yuen_s(plain_column):
+    """On one column, where nothing is stratified: against the trimmed t-test of scipy."""
+    values = np.random.default_rng(4).random((1, 1, 9))
+    estimate = estimated_iqm(columns_of(plain_column, values), "m0")
+    # Two samples of the same values: the variance of the difference is twice that of one.
+    yuen = stats.ttest_ind(values.ravel(), values.ravel() + 1, trim=0.25, equal_var=False)
+    error = 1 / abs(yuen.statistic) / np.sqrt(2)
+    assert np.sqrt(estimate.seed_variance) == pytest.approx(error, rel=1e-9)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_coverage_of_the_interquartile_mean(seeds):
+    assert 0.93 - 0.02 <= coverage(3, 1, 0.02, 0.006, seeds, trials=500) <= 0.97 + 0.02
+
+
+def test_below_three_seeds_or_columns_there_is_no_interval(plain_column):
+    for seeds, datasets, shown in ((1, 3, False), (2, 3, False), (3, 2, False), (3, 3, True)):
+        values = np.random.default_rng(5).random((datasets, 2, seeds))
+        table = aggregate_table(columns_of(plain_column, values), ["m0", "m1"], settings_of("m0"))
+        assert table["iqm"].notna().all()
+        assert table["iqm_low"].notna().all() == shown
+        assert table["mean_rank_low"].notna().all() == (seeds >= 3)
+
+
+def test_references_have_no_rank(plain_column):
+    values = np.random.default_rng(6).random((2, 3, 3))
+    columns = columns_of(plain_column, values)
+    table = aggregate_table(columns, ["m0", "m1", "m2"], settings_of("m1"), ["m0"]).set_index("method")
+    assert table.loc["m0", "mean_rank"].isna().all()
+    assert table.loc["m0", ["iqm", "improvement"]].notna().all(axis=None)
+    ranks = table.loc["m1", "mean_rank"].to_numpy() + table.loc["m2", "mean_rank"].to_numpy()
+    np.testing.assert_allclose(ranks, 3)
 
 
 def test_a_hole_has_no_aggregate_and_says_what_lacks(plain_column):
@@ -89,7 +113,7 @@ def test_a_hole_has_no_aggregate_and_says_what_lacks(plain_column):
         plain_column(whole.values, whole.draws, whole.place),
         plain_column(holed.values[:1], holed.draws[:1], holed.place, {"m1": "seed 2 failed"}),
     ]
-    for _, table in aggregate_table(columns, ["m0", "m1"], "m0", 0.95).groupby("overall"):
+    for _, table in aggregate_table(columns, ["m0", "m1"], settings_of("m0")).groupby("overall"):
         table = table.set_index("method")
         assert table.loc["m1", "reason"] == "d1: seed 2 failed"
         assert table.loc["m1", ["mean_rank", "iqm", "improvement"]].isna().all()
@@ -109,7 +133,7 @@ def test_places_are_averaged_apart_and_together(plain_column):
             ("probe", None, 2),
         )
     ]
-    table = aggregate_table(columns, ["m0", "m1"], "m0", 0.95)
+    table = aggregate_table(columns, ["m0", "m1"], settings_of("m0"))
     assert len(table) == 2 * (4 + 2)
     overall = table[table["overall"]].set_index(["evaluation", "method"])
     assert (overall["columns"] == 4).all()

@@ -13,24 +13,26 @@ from bench.analysis.analyse import analyse
 from bench.analysis.document import (
     ResultsDocument,
     read_document,
-    records,
     results_document,
-    row_model,
     write_document,
 )
+from bench.analysis.row_models import Count, Number, RowModel, records
 from bench.protocol.cell import Cell
 from bench.report.charts.plot_tables import plot_tables
 from bench.summary.tidy import COLUMNS
 from imssl.errors import UserError
 
-FIXTURE = Path(__file__).parent / "results_version_1.json"
+FIXTURES = {version: Path(__file__).parent / f"results_version_{version}.json" for version in (1, 2)}
 TEMPLATES = Path(bench.__file__).parents[1] / ".dvc" / "plots"
+TABLES = (
+    "ranks", "differences", "aggregates", "label_efficiency", "claims", "claim_effects", "ledger",
+)  # fmt: skip
 HOLE = Cell("finetune", "two", "moco", 1, 0.01)
 
 
 @pytest.fixture
 def summary(protocol_of, results_of, summary_of):
-    protocol = protocol_of(methods=["random-init", "moco", "moco-mse"], seeds=[0, 1])
+    protocol = protocol_of(methods=["random-init", "moco", "moco-mse"], seeds=[0, 1, 2])
     return summary_of(protocol, results_of(protocol, lambda cell, block: 1, {HOLE: "failed"}))
 
 
@@ -40,7 +42,7 @@ def test_the_document_holds_every_table_and_survives_a_round_trip(summary, tmp_p
     write_document(tmp_path / "results.json", document)
     assert read_document(tmp_path / "results.json") == document
     content = json.loads((tmp_path / "results.json").read_text())
-    for name in ("ranks", "differences", "aggregates", "label_efficiency", "claims", "ledger"):
+    for name in TABLES:
         table = getattr(analysis, name)
         assert [row.keys() for row in content[name]] == [set(table.columns)] * len(table) != []
     rank = next(row for row in content["ranks"] if row["method"] == "moco-mse")
@@ -49,7 +51,7 @@ def test_the_document_holds_every_table_and_survives_a_round_trip(summary, tmp_p
     assert len(content["measurements"]) == len(summary.measured)
     failed = [cell for cell in content["cells"] if cell["status"] != "done"]
     assert [(cell["stage"], cell["seed"], cell["reason"]) for cell in failed] == [("finetune", 1, "a reason")]
-    assert content["protocol"]["seeds"] == [0, 1]
+    assert content["protocol"]["seeds"] == [0, 1, 2]
 
 
 def test_equal_results_give_equal_bytes(summary, tmp_path):
@@ -63,16 +65,48 @@ def test_what_does_not_fit_is_not_written(summary):
     analysis.ranks["method"] = 3
     with pytest.raises(ValidationError):
         results_document(summary, analysis)
+    document = results_document(summary, analyse(summary)).model_dump(by_alias=True)
     with pytest.raises(ValidationError):
-        row_model("Row", {"mean": "a mean"}).model_validate({"mean": 1, "unknown": 2})
+        ResultsDocument.model_validate(document | {"unknown": 2})
 
 
 def test_version_1_can_still_be_read():
-    document = read_document(FIXTURE)
-    assert document.schema_version == 1
+    document = read_document(FIXTURES[1])
+    assert document.schema_version == 2
     assert document.ranks[0].method == "random-init"
+    assert not document.ranks[0].reference
     assert document.claims[0].verdict == "none"
+    assert document.claims[0].compared_with == "moco"
+    assert document.claims[0].detectable is None
+    assert document.claim_effects == []
     assert document.cells[0].status == "done"
+
+
+def test_version_2_can_still_be_read():
+    document = read_document(FIXTURES[2])
+    assert document.ranks[0].reference
+    assert document.claims[0].family == 6
+    assert document.claim_effects[0].in_metric is not None
+
+
+def test_the_type_of_a_column_stands_beside_its_meaning():
+    """A new column has the type that it is given, in the frame and in the schema."""
+
+    class Row(RowModel):
+        name: str
+        count: Count
+        mean: Number
+        good: bool
+
+    table = Row.table([{"name": "a", "count": 3, "good": True}, {"name": "b", "mean": 0.5, "good": False}])
+    assert table.dtypes.astype(str).tolist()[1:] == ["Int64", "float64", "bool"]
+    assert records(table) == [
+        {"name": "a", "count": 3, "mean": None, "good": True},
+        {"name": "b", "count": None, "mean": 0.5, "good": False},
+    ]
+    assert list(Row.table([]).columns) == Row.columns()
+    with pytest.raises(KeyError, match="has no column unknown"):
+        Row.table([{"unknown": 1}])
 
 
 @pytest.mark.parametrize("text", ['{"schema_version": 99}', "[]", '{"schema_version": 1}'])
@@ -84,7 +118,7 @@ def test_other_files_are_refused(tmp_path, text):
 
 def test_every_column_is_described_in_the_schema():
     definitions = ResultsDocument.model_json_schema()["$defs"]
-    for name in ("MeasurementRow", "RankRow", "DifferenceRow", "AggregateRow", "ClaimRow", "LedgerRow"):
+    for name in [name for name in definitions if name.endswith("Row")]:
         for column, meaning in definitions[name]["properties"].items():
             assert meaning["description"], (name, column)
     assert definitions["MeasurementRow"]["properties"]["block"]["description"] == COLUMNS["block"]

@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench.analysis.differences import DIFFERENCES
+from bench.analysis.differences import DifferenceRow
 from bench.cli import app
 from bench.commands.report import check_ids, comparison_table, explanation
 from bench.protocol.protocol import read_protocol
+from bench.report.wording import p_figure, p_value
 from imssl.errors import UserError
 
 
@@ -44,19 +45,39 @@ def test_wrong_ids_are_refused(project, pair, message):
 
 
 def test_the_table_shows_effect_interval_and_both_p_values():
-    row = dict.fromkeys(DIFFERENCES, np.nan) | {"dataset": "chest", "fraction": 0.01, "metric": "auroc"}
+    row = dict.fromkeys(DifferenceRow.columns(), np.nan) | {
+        "dataset": "chest",
+        "fraction": 0.01,
+        "metric": "auroc",
+    }
     row |= {"effect": 0.0314, "low": -0.01, "high": 0.0728, "p": 0.0123, "p_holm": 0.0004, "reason": ""}
     text = printed(comparison_table(pd.DataFrame([{**row, "distinguishable": True}]), "Fine-tuning", 0.9))
-    for shown in ("Fine-tuning", "90% interval", "1%", "+0.031", "−0.010 to 0.073", "0.012", "<0.001"):
+    for shown in ("Fine-tuning", "90% interval", "1%", "+0.031", "−0.010 to 0.073", "0.012", "< 0.001"):
         assert shown in text
 
 
-def test_one_seed_is_said_to_be_one(project, edited):
-    assert "one seed cannot show" in explanation(read_protocol(), "moco", "random-init")
-    assert "2 seeds" in explanation(edited("seeds: [0]", "seeds: [0, 1]"), "moco", "random-init")
+def test_what_seeds_can_show_is_said(project, edited):
+    alone = explanation(read_protocol(), "moco", "random-init")
+    assert "over test patients only" in alone
+    assert "one seed cannot show" in alone
+    assert "Bold" not in alone
+    assert "two seeds show roughly" in explanation(
+        edited("seeds: [0]", "seeds: [0, 1]"), "moco", "random-init"
+    )
+    enough = explanation(edited("seeds: [0, 1]", "seeds: [0, 1, 2]"), "moco", "random-init")
+    assert "over test patients and 3 seeds" in enough
+    assert "Bold: p below" in enough
+
+
+@pytest.mark.parametrize("p", [0.0, 0.0004, 0.0006, 0.04])
+def test_page_and_terminal_write_a_p_value_alike(p):
+    assert p_value(p).replace("= ", "").removeprefix("p ") == p_figure(p)
+    row = dict.fromkeys(DifferenceRow.columns(), np.nan)
+    row |= {"dataset": "d", "metric": "auroc", "effect": 0.1, "p": p, "reason": "", "distinguishable": False}
+    assert p_figure(p) in printed(comparison_table(pd.DataFrame([row]), "Probes", 0.95))
 
 
 def test_the_schema_is_json():
     result = CliRunner().invoke(app, ["report", "--schema"])
     assert result.exit_code == 0
-    assert json.loads(result.output)["properties"]["schema_version"]["const"] == 1
+    assert json.loads(result.output)["properties"]["schema_version"]["const"] == 2

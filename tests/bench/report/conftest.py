@@ -5,6 +5,12 @@ import shutil
 import pandas as pd
 import pytest
 
+from tests.bench.made_up_results import (  # noqa: F401 (pytest finds fixtures by their name here)
+    protocol_of_fixture,
+    results_of_fixture,
+    summary_of,
+)
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 

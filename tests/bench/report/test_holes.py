@@ -45,9 +45,9 @@ def test_mixed_versions_and_a_single_seed_are_warned_of(copy):
     cell = Cell("pretrain", CHEST, "moco", 0)
     write_cell(cell, Keys(protocol).key(cell), torch="2.14.0")
     text = " ".join(Page(write_reports(protocol).read_text(encoding="utf-8")).text)
-    assert "One seed only" in text
+    assert "One seed cannot show how much seeds differ" in text
     assert "Cells were computed with different versions of torch (2.14.0 and 2.15.0)." in text
-    assert "One seed; below it the 95% bootstrap interval" in text
+    assert "One seed; below it the 95% interval over test patients only" in text
 
 
 def test_unequal_numbers_of_images_are_warned_of(copy):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from bench.protocol.cell import Cell
@@ -21,19 +22,23 @@ def test_values_and_draws_are_those_of_scikit_learn(protocol_of, results_of):
     results = results_of(protocol, lambda cell, block: 1)
     column = draw_comparisons(protocol, results)[Comparison("one", "finetune", 0.01, None)]
     assert (column.methods, column.unit, column.units) == (("moco", "moco-mse"), "patients", 30)
-    found = [results.predictions[Cell("finetune", "one", "moco-mse", seed, 0.01), None] for seed in (0, 1, 2)]
-    expected = [roc_auc_score(run.labels, run.probabilities[:, 1]) for run in found]
+    runs = [results.predictions[Cell("finetune", "one", "moco-mse", seed, 0.01), None] for seed in (0, 1, 2)]
+    expected = [roc_auc_score(run.labels, run.probabilities[:, 1]) for run in runs]
     np.testing.assert_allclose(column.values[1], expected, rtol=1e-12)
     seed = derived_seed(0, "bootstrap", "one")
-    counts = np.concatenate(list(resample_counts(found[0].patients, 100, seed)))
+    counts = np.concatenate(list(resample_counts(runs[0].patients, 100, seed)))
     averages = []
     for r in range(100):
         index = np.repeat(np.arange(60), counts[r])
-        aurocs = [roc_auc_score(run.labels[index], run.probabilities[index, 1]) for run in found]
+        aurocs = [roc_auc_score(run.labels[index], run.probabilities[index, 1]) for run in runs]
         np.testing.assert_allclose(column.draws[1, :, r], aurocs, rtol=1e-12)
         averages.append(np.mean(aurocs))
     interval = column.interval("moco-mse", 0.9)
-    np.testing.assert_allclose([interval.low, interval.high], np.percentile(averages, [5, 95]), rtol=1e-12)
+    parts = np.var(averages, ddof=1), np.var(expected, ddof=1) / 3
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 29 + parts[1] ** 2 / 2)
+    half = stats.t.ppf(0.95, freedom) * np.sqrt(sum(parts))
+    ends = np.mean(expected) - half, np.mean(expected) + half
+    np.testing.assert_allclose([interval.low, interval.high], np.minimum(ends, 1), rtol=1e-9)
     assert interval.value == pytest.approx(np.mean(expected))
     assert (interval.unit, interval.units, interval.undefined) == ("patients", 30, 0)
 

@@ -4,10 +4,9 @@ from bench.protocol.protocol import Protocol
 from bench.protocol.registry import method_file
 from imssl.errors import UserError
 
-# Files of the paper's own methods, and of the one it improves on.
+# Files of the paper's own methods, and of the one that they are compared with.
 PAPER_METHODS = ("moco_mse", "moco_barlow")
-REFERENCE = "moco"
-UNTRAINED = "random_init"
+COMPARED_WITH = "moco"
 
 
 def methods_of(protocol: Protocol, stem: str) -> list[str]:

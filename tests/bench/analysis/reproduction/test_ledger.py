@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.analysis.ledger import LEDGER, differs, ledger_table
+from bench.analysis.reproduction.ledger import LedgerRow, differs, ledger_table
 from bench.protocol.protocol import read_protocol
 from imssl.settings.pretraining import PretrainLength
 
@@ -51,7 +51,7 @@ def paper(tmp_path):
 
 def test_the_profile_paper_departs_where_it_says_so(paper):
     table = ledger_table(paper, {})
-    assert list(table.columns) == list(LEDGER)
+    assert list(table.columns) == LedgerRow.columns()
     rows = table.set_index(["about", "aspect"])["differs"]
     for aspect in (
         "architecture", "stem", "channels of block 1", "fine-tuning, epochs", "pretraining, schedule",

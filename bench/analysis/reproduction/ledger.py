@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import Field
 from ruamel.yaml import YAML
 
-from bench.analysis.paper import file_stem
+from bench.analysis.reproduction.paper_methods import file_stem
+from bench.analysis.row_models import Flag, RowModel
 from bench.cells.method_facts import facts_of
 from bench.protocol.protocol import OPTIMISATION_KEY, Protocol, values
 from imssl.datasets.prepared import Card
@@ -21,16 +23,19 @@ from imssl.errors import UserError
 
 REFERENCES = Path(__file__).parent / "paper.yaml"
 
-LEDGER: dict[str, str] = {
-    "about": "run, or the id of the method or data set that the row is about",
-    "kind": "run, method or dataset",
-    "aspect": "what is compared",
-    "paper": "what the paper says; empty where that is not known here",
-    "released": "what its released code does; empty where that is not known here",
-    "here": "what this run does",
-    "differs": "True, False, or None where neither reference is known",
-    "differs_from": "paper, released code, both, or empty",
-}
+
+class LedgerRow(RowModel):
+    """One aspect of a run beside the paper and its released code."""
+
+    about: str = Field(description="run, or the id of the method or data set that the row is about")
+    kind: str = Field(description="run, method or dataset")
+    aspect: str = Field(description="what is compared")
+    paper: str = Field(description="what the paper says; empty where that is not known here")
+    released: str = Field(description="what its released code does; empty where that is not known here")
+    here: str = Field(description="what this run does")
+    differs: Flag = Field(description="True, False, or None where neither reference is known")
+    differs_from: str = Field(description="paper, released code, both, or empty")
+
 
 Value = Any
 
@@ -50,8 +55,8 @@ def ledger_table(protocol: Protocol, cards: Mapping[str, Card]) -> pd.DataFrame:
         cards: of the data sets that are prepared.
 
     Returns:
-        Columns as in LEDGER: first the run, then each of the paper's methods in it (and its values on one
-        data set where they, or the paper's, are different there), then each data set.
+        Rows as LedgerRow: first the run, then each of the paper's methods in it (and its values on one data
+        set where they, or the paper's, are different there), then each data set.
     """
     references = _references()
     rows = list(_rows(references["run"], "run", "run", values(protocol)))
@@ -68,7 +73,7 @@ def ledger_table(protocol: Protocol, cards: Mapping[str, Card]) -> pd.DataFrame:
         if dataset in cards:
             content["card"] = values(cards[dataset])
         rows += _rows(references["dataset"], "dataset", dataset, content, settings.source)
-    return pd.DataFrame(rows, columns=list(LEDGER)).astype({"differs": object})
+    return LedgerRow.table(rows)
 
 
 def differs(reference: Value, here: Value) -> bool | None:
@@ -83,7 +88,7 @@ def differs(reference: Value, here: Value) -> bool | None:
         return True
     if isinstance(reference, list) and isinstance(here, Sequence) and not isinstance(here, str):
         pairs = zip(reference, here, strict=False)
-        return len(reference) != len(here) or any(differs(one, other) for one, other in pairs)
+        return len(reference) != len(here) or any(differs(expected, value) for expected, value in pairs)
     if _is_number(reference) and _is_number(here):
         return not math.isclose(reference, here, rel_tol=1e-9)
     return bool(reference != here)
@@ -129,9 +134,9 @@ def _rows(
         if here is UNSET:
             continue
         paper, released = (_of_source(reference.get(name), source) for name in ("paper", "released"))
-        found = {"paper": differs(paper, here), "released code": differs(released, here)}
-        departs = [name for name, departure in found.items() if departure]
-        known = [departure for departure in found.values() if departure is not None]
+        departures = {"paper": differs(paper, here), "released code": differs(released, here)}
+        departs = [name for name, departure in departures.items() if departure]
+        known = [departure for departure in departures.values() if departure is not None]
         yield {
             "about": about,
             "kind": kind,
@@ -176,7 +181,7 @@ def written(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(written(one) for one in value)
+        return ", ".join(written(item) for item in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -1,0 +1,1 @@
+"""Simulations of known truth behind docs/statistics.md; ``make simulations`` prints its tables."""
