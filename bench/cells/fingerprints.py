@@ -121,9 +121,10 @@ def _known_imports() -> dict[str, list[Import]]:
 
 
 def _keep_imports(known: dict[str, list[Import]]) -> None:
-    # Where nothing can be written, the files are parsed again the next time.
+    # In a new project, or where nothing can be written, the files are parsed again the next time.
     with contextlib.suppress(OSError):
-        write_json(KNOWN_IMPORTS, known)
+        if KNOWN_IMPORTS.parent.is_dir():
+            write_json(KNOWN_IMPORTS, known)
 
 
 def _imports(content: bytes, file: Path) -> list[Import]:

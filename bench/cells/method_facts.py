@@ -76,11 +76,13 @@ def method_facts(protocol: Protocol, methods: Sequence[str] | None = None) -> di
         UserError: a row has no file, or its file or hyper-parameters are not right.
     """
     keys = {method: _key(method, protocol) for method in (protocol.methods if methods is None else methods)}
-    unknown = [method for method, key in keys.items() if key not in _known and not _read(key)]
+    # Rows that are alike are asked about once.
+    unknown = {key: method for method, key in keys.items() if key not in _known and not _read(key)}
     if unknown:
-        for method, facts in _asked(unknown, protocol).items():
+        for method, facts in _asked(list(unknown.values()), protocol).items():
             _known[keys[method]] = facts
-            write_json(_file(keys[method]), asdict(facts))
+            if STORE.is_dir():  # a command that only looks leaves nothing behind in a new project
+                write_json(_file(keys[method]), asdict(facts))
     return {method: _known[key] for method, key in keys.items()}
 
 
@@ -98,12 +100,14 @@ def reference_methods(protocol: Protocol) -> list[str]:
 
     A row whose file or hyper-parameters are not right is not among them.
     """
-    references = []
-    for method in protocol.methods:
-        with contextlib.suppress(UserError):
-            if facts_of(method, protocol).is_reference:
-                references.append(method)
-    return references
+    facts: dict[str, MethodFacts] = {}
+    try:
+        facts = method_facts(protocol)
+    except UserError:  # one of them; which of the others are right is seen one by one
+        for method in protocol.methods:
+            with contextlib.suppress(UserError):
+                facts |= method_facts(protocol, [method])
+    return [method for method, of_method in facts.items() if of_method.is_reference]
 
 
 def _key(method: str, protocol: Protocol) -> str:

@@ -9,7 +9,7 @@ import json
 import shutil
 from typing import Any
 
-from bench.cells.files import INPUTS, read_json, write_json
+from bench.cells.files import INPUTS, STORE, read_json, write_json
 from bench.cells.fingerprints import method_fingerprint, stage_fingerprint
 from bench.cells.keys import Keys
 from bench.cells.method_facts import facts_of
@@ -22,6 +22,7 @@ from imssl.errors import UserError
 
 def run(protocol: Protocol) -> None:
     """Write the files, and note how much lies ahead."""
+    STORE.mkdir(exist_ok=True)  # a run begins: from here on, what was found out is kept
     contents = {f"method-{method}": _method_inputs(method, protocol) for method in protocol.methods}
     for stage, spec in STAGES.items():
         if stage == "inputs":
