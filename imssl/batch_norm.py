@@ -1,7 +1,14 @@
-"""Batch norm that can treat one batch as several, as several GPUs would."""
+"""Batch norm: one batch treated as several, as on several GPUs, and statistics filled from all images."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
+
+# Of a lone image on a 1x1 map nothing is left once its mean is taken off, and of two images every channel
+# becomes +1 and -1, whatever was in it.
+FEWEST_IMAGES = 3
 
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
@@ -36,8 +43,9 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
 
 
 def usable_splits(batch: int, splits: int) -> int:
-    """The most equal parts of a batch, at most ``splits``, with at least two samples in each."""
-    return max((n for n in range(1, splits + 1) if batch % n == 0 and batch // n >= 2), default=1)
+    """The most equal parts of a batch, at most ``splits``, with at least three images in each."""
+    possible = range(1, splits + 1)
+    return max((n for n in possible if batch % n == 0 and batch // n >= FEWEST_IMAGES), default=1)
 
 
 def set_batch_norm_splits(module: nn.Module, splits: int) -> None:
@@ -45,3 +53,96 @@ def set_batch_norm_splits(module: nn.Module, splits: int) -> None:
     for layer in module.modules():
         if isinstance(layer, SplitBatchNorm2d):
             layer.splits = splits
+
+
+Batches = Callable[[], Iterable[Tensor]]
+
+
+@torch.no_grad()
+def fill_batch_norm(parts: Sequence[nn.Module], batches: Batches, room: int) -> None:
+    """Set the running mean and variance of every batch norm of an encoder to those of all images.
+
+    Running averages hold the latest steps of training, and before any they are 0 and 1; here every image
+    counts alike. In eval mode the encoder then gives the features that one batch of all images would have in
+    training mode, and the size of the batches moves nothing but rounding. For that the layers are filled one
+    after another, from input to output: while a layer is measured, those before it are in eval mode and
+    already filled, so that what it receives of an image does not depend on the rest of the batch. Means and
+    squares are merged from batch to batch in float64.
+
+    What a part makes of all images is kept for the next part where there is room for it, and is made again
+    for each layer where there is not. With room it takes about as long as three forward passes, without any
+    as ten to sixteen (ResNet-18) or thirty (ResNet-50).
+
+    Args:
+        parts: the encoder as modules that are run one after another, on the device.
+        batches: gives all images anew at each call, (B, C, H, W) on the device.
+        room: bytes that the maps between two parts may take.
+    """
+    were_training = [part.training for part in parts]
+    for part in parts:
+        part.eval()
+    for part in parts:
+        for layer in _batch_norms_in_order_of_use(part, next(iter(batches()))[:1]):
+            _fill(layer, part, batches())
+        batches = _passed_on(part, batches, room)
+    for part, was_training in zip(parts, were_training, strict=True):
+        part.train(was_training)
+
+
+def _fill(layer: nn.BatchNorm2d, part: nn.Module, batches: Iterable[Tensor]) -> None:
+    moments = _Moments()
+    hook = layer.register_forward_pre_hook(moments.measure)
+    for maps in batches:
+        with suppress(_Measured):
+            part(maps)
+    hook.remove()
+    if layer.running_mean is not None and layer.running_var is not None:
+        layer.running_mean.copy_(moments.mean)
+        layer.running_var.copy_(moments.squares / moments.count)
+
+
+class _Measured(Exception):
+    """Ends a forward pass at the layer that it was made for."""
+
+
+class _Moments:
+    """Mean and summed squared deviation of what a layer receives, by channel, merged from batch to batch."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.squares = torch.zeros(1, dtype=torch.float64)
+
+    def measure(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Take in one batch of maps (B, C, H, W), and go no further; a forward hook."""
+        (maps,) = inputs
+        count = maps.numel() // maps.shape[1]
+        variance, mean = (m.double().cpu() for m in torch.var_mean(maps, dim=(0, 2, 3), correction=0))
+        # Chan, Golub and LeVeque (1983): no difference of large sums, so nothing cancels.
+        total = self.count + count
+        shift = mean - self.mean
+        self.squares = self.squares + variance * count + shift**2 * (self.count * count / total)
+        self.mean = self.mean + shift * (count / total)
+        self.count = total
+        raise _Measured
+
+
+def _batch_norms_in_order_of_use(part: nn.Module, maps: Tensor) -> list[nn.BatchNorm2d]:
+    used: list[nn.BatchNorm2d] = []
+    norms = [layer for layer in part.modules() if isinstance(layer, nn.BatchNorm2d)]
+    hooks = [layer.register_forward_pre_hook(lambda layer, _: used.append(layer)) for layer in norms]
+    part(maps)
+    for hook in hooks:
+        hook.remove()
+    return used
+
+
+def _passed_on(part: nn.Module, batches: Batches, room: int) -> Batches:
+    """What a part makes of all batches: kept where there is room, otherwise made again at each call."""
+    kept: list[Tensor] = []
+    for maps in batches():
+        kept.append(part(maps))
+        room -= kept[-1].nbytes
+        if room < 0:
+            kept.clear()
+            return lambda: map(part, batches())
+    return lambda: kept

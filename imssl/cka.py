@@ -107,7 +107,7 @@ def _alignment(
     x: ArrayLike, y: ArrayLike, kernel: Kernel, debiased: bool, bandwidth: float
 ) -> tuple[Callable[[NDArray[np.int64] | None], float], int]:
     """CKA as a function of a permutation of the rows of y (None: as they are), and the number of rows."""
-    a, b = _centred_features("x", x), _centred_features("y", y)
+    a, b = centred_features("x", x), centred_features("y", y)
     rows = len(a)
     if len(b) != rows:
         raise ValueError(f"x and y must describe the same images, got {rows} and {len(b)} rows")
@@ -115,14 +115,19 @@ def _alignment(
         raise ValueError(f"{'debiased' if debiased else 'biased'} CKA of {rows} rows is undefined")
     if kernel == "linear" and rows >= a.shape[1] + b.shape[1]:
         return _feature_alignment(a, b, debiased), rows
+    return _gram_alignment(gram(a, kernel, bandwidth), gram(b, kernel, bandwidth), debiased), rows
+
+
+def gram(features: Array, kernel: Kernel, bandwidth: float) -> Array:
+    """Gram matrix (N, N) of centred features (N, D)."""
     if kernel == "linear":
-        return _gram_alignment(a @ a.T, b @ b.T, debiased), rows
+        return features @ features.T
     if kernel == "rbf":
-        return _gram_alignment(_rbf_gram(a, bandwidth), _rbf_gram(b, bandwidth), debiased), rows
+        return _rbf_gram(features, bandwidth)
     raise ValueError(f"unknown kernel {kernel!r}: linear or rbf")
 
 
-def _centred_features(name: str, features: ArrayLike) -> Array:
+def centred_features(name: str, features: ArrayLike) -> Array:
     """Features with zero column means, scaled to a mean squared row length of 1; CKA changes with neither."""
     centred = np.array(features, dtype=np.float64)
     if centred.ndim != 2 or 0 in centred.shape:

@@ -81,6 +81,12 @@ class Encoder(nn.Module):
         """Pixels from one position of the last block's map to the next: S pixels become ceil(S / stride)."""
         return 32 if isinstance(self.maxpool, nn.MaxPool2d) else 8
 
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The stem and the residual blocks, which are run one after another."""
+        stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool).train(self.training)
+        return [stem, *self.layer1, *self.layer2, *self.layer3, *self.layer4]
+
     def forward(self, images: Tensor) -> Features:
         """Features of normalised images (B, C, H, W), float32."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))

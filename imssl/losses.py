@@ -28,6 +28,21 @@ def contrastive_logits(query: Tensor, positive: Tensor, negatives: Tensor, tempe
         return torch.cat([similar, query @ negatives.T], dim=1) / temperature
 
 
+def without_own_keys(logits: Tensor, index: Tensor, queue_indices: Tensor) -> Tensor:
+    """Logits in which no queued key of the query's own image counts as a negative.
+
+    Args:
+        logits: (B, 1 + K) from :func:`contrastive_logits`.
+        index: (B,) int64, the image of each query.
+        queue_indices: (K,) int64, the image of each queued key.
+
+    Returns:
+        (B, 1 + K), minus infinity at those keys, so that they have no weight in the softmax.
+    """
+    own = index[:, None] == queue_indices
+    return torch.cat([logits[:, :1], logits[:, 1:].masked_fill(own, -torch.inf)], dim=1)
+
+
 def info_nce(logits: Tensor) -> Tensor:
     """Contrastive loss of one positive against a queue (He et al. 2020, eq. 1).
 

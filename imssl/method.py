@@ -47,6 +47,7 @@ class Batch:
         views: augmented and normalised images, each (B, C, H, W), float32; of other sizes than the images,
             and than each other, where the method's own ``augmented`` makes them so.
         images: the same images, normalised but not augmented, (B, C, H, W), float32.
+        index: (B,) int64, on the device of the images: which of the training images they are, from 0.
         generator: for every draw that the method makes itself; on the CPU, seeded by run and step.
         step: number of this step, from 0.
         progress: share of the run that is done, in [0, 1).
@@ -54,6 +55,7 @@ class Batch:
 
     views: tuple[Tensor, ...]
     images: Tensor
+    index: Tensor
     generator: torch.Generator
     step: int
     progress: float
@@ -69,7 +71,11 @@ class Method(nn.Module):
 
     Attributes:
         settings_class: the hyper-parameters, a subclass of :class:`MethodSettings`.
-        pretrains: False for a baseline that leaves the encoder as initialised.
+        pretrains: False for a row that trains nothing.
+        is_reference: whether the row is there to measure the others against: it is shown beside them, and is
+            left out of ranks and of what is best.
+        fills_batch_norm: of a method that does not pretrain: whether its batch norm gets the statistics of
+            the training images. For those that do, the protocol decides (``pretrain.fill_batch_norm``).
         reads_optimisation: False for a method whose optimiser takes rate and decay from its own settings.
         view_count: augmented views of each image in a batch; may be set in ``__init__``, and may be 0.
         encoder: the network that is pretrained and evaluated; the one given, never a copy.
@@ -77,6 +83,8 @@ class Method(nn.Module):
 
     settings_class: ClassVar[type[MethodSettings]] = MethodSettings
     pretrains: ClassVar[bool] = True
+    is_reference: ClassVar[bool] = False
+    fills_batch_norm: ClassVar[bool] = False
     reads_optimisation: ClassVar[bool] = True
     view_count: int = 2
 

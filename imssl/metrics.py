@@ -70,10 +70,10 @@ def scores(task: Task, labels: ArrayLike, probabilities: ArrayLike, classes: Seq
     def value(metric: Metric) -> float | None:
         return _number(statistic(metric, task, labels, probabilities)(once)[0])
 
-    truth = _indicators(task, labels, probabilities.shape[1])
+    truth = class_indicators(task, labels, probabilities.shape[1])
     per_class = {
         classes[c]: _number(auroc_statistic(truth[:, c], probabilities[:, c])(once)[0])
-        for c in _auroc_columns(task, probabilities.shape[1])
+        for c in positive_columns(task, probabilities.shape[1])
     }
     return Scores(
         macro_auroc=value("macro_auroc"),
@@ -110,19 +110,19 @@ def statistic(metric: Metric, task: Task, labels: ArrayLike, probabilities: Arra
     """
     labels, probabilities = check_predictions(task, labels, probabilities)
     columns = probabilities.shape[1]
-    truth = _indicators(task, labels, columns)
+    truth = class_indicators(task, labels, columns)
     if metric == "auroc" and task != "binary":
         raise ValueError(f"metric auroc is for binary tasks, not {task}: use macro_auroc")
     if metric == "qwk" and task != "ordinal":
         raise ValueError(f"metric qwk is for ordinal tasks, not {task}")
     if metric in ("auroc", "macro_auroc"):
         return _mean_auroc(
-            [auroc_statistic(truth[:, c], probabilities[:, c]) for c in _auroc_columns(task, columns)]
+            [auroc_statistic(truth[:, c], probabilities[:, c]) for c in positive_columns(task, columns)]
         )
     if task == "multilabel":
         guess = probabilities >= 0.5
     else:
-        guess = _indicators(task, probabilities.argmax(axis=1), columns)
+        guess = class_indicators(task, probabilities.argmax(axis=1), columns)
     if metric == "qwk":
         return _qwk(truth, guess)
     if metric == "macro_f1":
@@ -163,7 +163,7 @@ def auroc_statistic(positive: NDArray[np.bool_], score: NDArray[np.floating]) ->
         else:
             half_wins *= 2
         half_pairs = 2 * drawn.sum(axis=1, dtype=np.int64) * cumulative[:, -1]
-        return _ratio(half_pairs - half_wins if swapped else half_wins, half_pairs)
+        return ratio(half_pairs - half_wins if swapped else half_wins, half_pairs)
 
     return values
 
@@ -200,18 +200,18 @@ def check_labels(task: Task, labels: ArrayLike, shape: tuple[int, ...], classes:
     return labels.astype(np.int64)
 
 
-def _indicators(task: Task, labels: NDArray[np.int64], classes: int) -> NDArray[np.bool_]:
+def class_indicators(task: Task, labels: NDArray[np.int64], classes: int) -> NDArray[np.bool_]:
     """(N, C) whether the sample has the class."""
     return labels.astype(bool) if task == "multilabel" else labels[:, None] == np.arange(classes)
 
 
-def _auroc_columns(task: Task, columns: int) -> range:
-    """Both columns of a binary task have the same AUROC, so only the positive one is reported."""
+def positive_columns(task: Task, columns: int) -> range:
+    """The columns that have a score of their own: of a binary task that of class 1 only."""
     return range(1, 2) if task == "binary" else range(columns)
 
 
 def _mean_auroc(per_class: list[Statistic]) -> Statistic:
-    return lambda counts: _mean_defined(np.stack([auroc(counts) for auroc in per_class], axis=1))
+    return lambda counts: mean_of_defined(np.stack([auroc(counts) for auroc in per_class], axis=1))
 
 
 def _macro_f1(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> Statistic:
@@ -220,7 +220,7 @@ def _macro_f1(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> Statistic:
 
     def values(counts: NDArray[np.integer]) -> NDArray[np.float64]:
         drawn = counts.astype(float)
-        return _mean_defined(_ratio(2 * (drawn @ hit), drawn @ either))
+        return mean_of_defined(ratio(2 * (drawn @ hit), drawn @ either))
 
     return values
 
@@ -230,7 +230,7 @@ def _accuracy(truth: NDArray[np.bool_], guess: NDArray[np.bool_], task: Task) ->
     share = agree.mean(axis=1) if task == "multilabel" else agree.all(axis=1).astype(float)
 
     def values(counts: NDArray[np.integer]) -> NDArray[np.float64]:
-        return _ratio(counts @ share, counts.sum(axis=1))
+        return ratio(counts @ share, counts.sum(axis=1))
 
     return values
 
@@ -240,7 +240,7 @@ def _mean_recall(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> Statisti
 
     def values(counts: NDArray[np.integer]) -> NDArray[np.float64]:
         drawn = counts.astype(float)
-        return _mean_defined(_ratio(drawn @ hit, drawn @ actual))
+        return mean_of_defined(ratio(drawn @ hit, drawn @ actual))
 
     return values
 
@@ -251,9 +251,9 @@ def _label_balanced_accuracy(truth: NDArray[np.bool_], guess: NDArray[np.bool_])
 
     def values(counts: NDArray[np.integer]) -> NDArray[np.float64]:
         drawn = counts.astype(float)
-        sensitivity = _ratio(drawn @ hit, drawn @ actual)
-        specificity = _ratio(drawn @ rejected, drawn @ absent)
-        return _mean_defined((sensitivity + specificity) / 2)
+        sensitivity = ratio(drawn @ hit, drawn @ actual)
+        specificity = ratio(drawn @ rejected, drawn @ absent)
+        return mean_of_defined((sensitivity + specificity) / 2)
 
     return values
 
@@ -268,22 +268,22 @@ def _qwk(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> Statistic:
     def values(counts: NDArray[np.integer]) -> NDArray[np.float64]:
         drawn = counts.astype(float)
         expected = ((drawn @ actual @ squares) * (drawn @ predicted)).sum(axis=1)
-        return 1 - _ratio((drawn @ disagreement) * drawn.sum(axis=1), expected)
+        return 1 - ratio((drawn @ disagreement) * drawn.sum(axis=1), expected)
 
     return values
 
 
-def _ratio(numerator: NDArray[np.number], denominator: NDArray[np.number]) -> NDArray[np.float64]:
+def ratio(numerator: NDArray[np.number], denominator: NDArray[np.number]) -> NDArray[np.float64]:
     """Quotient, NaN where the denominator is 0."""
     quotient = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=quotient, where=denominator != 0)
     return quotient
 
 
-def _mean_defined(per_class: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_of_defined(per_class: NDArray[np.float64]) -> NDArray[np.float64]:
     """(R, C) -> (R,) mean over the classes that are not NaN; NaN where all are."""
     defined = ~np.isnan(per_class)
-    return _ratio(np.where(defined, per_class, 0.0).sum(axis=1), defined.sum(axis=1))
+    return ratio(np.where(defined, per_class, 0.0).sum(axis=1), defined.sum(axis=1))
 
 
 def _number(value: float) -> float | None:

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from imssl.datasets.draw import draw_rows
 from imssl.datasets.prepared import Prepared
 from imssl.encoder import Encoder
 from imssl.errors import Diverged
@@ -21,15 +22,16 @@ MOST_QUERIES = 1000
 class Monitor:
     """Scores an encoder by kNN (Wu et al. 2018) from training to validation images.
 
-    The labels stay here: the method never sees them, and no choice is made by the score.
+    The labels stay here: the method never sees them, and no choice is made by the score. Of a large set some
+    images are taken, spread over the patients.
     """
 
     def __init__(self, prepared: Prepared, device: torch.device, seed: int) -> None:
         self.prepared = prepared
         self.device = device
         draw = numpy_generator(seed, "monitor")
-        self.bank = _some(prepared.indices("train"), LARGEST_BANK, draw)
-        self.queries = _some(prepared.indices("val"), MOST_QUERIES, draw)
+        self.bank = draw_rows(prepared, prepared.indices("train"), LARGEST_BANK, draw)
+        self.queries = draw_rows(prepared, prepared.indices("val"), MOST_QUERIES, draw)
 
     def scores(self, encoder: Encoder) -> dict[str, float | None]:
         """Macro AUROC of kNN on block 4, and the spread of every block's features on validation images."""
@@ -50,7 +52,3 @@ class Monitor:
         knn = scores(card.task, labels[self.queries], probabilities, card.classes).macro_auroc
         spread = {f"spread_{i}": value for i, value in enumerate(feature_spread(queries), start=1)}
         return {"knn_macro_auroc": knn, **spread}
-
-
-def _some(rows: np.ndarray, most: int, draw: np.random.Generator) -> np.ndarray:
-    return rows if len(rows) <= most else np.sort(draw.choice(rows, most, replace=False))

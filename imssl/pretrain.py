@@ -1,17 +1,17 @@
 """The pretraining loop: the same for every method, and able to continue where it was stopped."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from imssl.batch_norm import set_batch_norm_splits
+from imssl.batch_norm import fill_batch_norm, set_batch_norm_splits
 from imssl.checkpoint import CHECKPOINT_SECONDS, State, load_checkpoint, save_checkpoint
 from imssl.datasets.prepared import Prepared
-from imssl.device import autocast, on_device, peak_memory_mib
+from imssl.device import autocast, on_device, peak_memory_mib, to_device
 from imssl.encoder import Encoder
 from imssl.errors import Diverged, UserError
 from imssl.features import evaluation_input, model_input
@@ -21,7 +21,7 @@ from imssl.seeds import initialising, torch_generator
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.hardware import Hardware
 from imssl.settings.pretraining import Optimisation, PretrainSettings
-from imssl.training_images import TrainingImages
+from imssl.training_images import TrainingImages, room
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class Pretrained:
         history: one row per epoch: losses by term, learning rate, images/s, spread and kNN score.
         images_seen: training images that went through a step, over the whole run.
         trained_parameters: number of weights that the optimiser holds, heads included.
-        seconds: time spent in steps and monitoring, resumed parts included.
+        batch_norm_filled: whether batch norm holds the statistics of all training images; otherwise those of
+            the last steps, or of the initial encoder.
+        seconds: time spent in steps, monitoring and filling batch norm, resumed parts included.
         peak_memory_mib: of the GPU, or resident on the CPU.
     """
 
@@ -41,6 +43,7 @@ class Pretrained:
     history: list[dict[str, float | None]]
     images_seen: int
     trained_parameters: int
+    batch_norm_filled: bool
     seconds: float
     peak_memory_mib: float
 
@@ -109,19 +112,24 @@ def pretrain(
         )
     on_device(method, recipe.device)
     monitor = Monitor(prepared, recipe.device, recipe.seed)
+    filled = settings.fill_batch_norm if method.pretrains else method.fills_batch_norm
     if not method.pretrains:
+        seconds = _fill_batch_norm(encoder, images, recipe) if filled else 0.0
         history = [{"epoch": 0, **monitor.scores(encoder)}]
-        return Pretrained(encoder.eval(), history, 0, 0, 0.0, peak_memory_mib(recipe.device))
+        return Pretrained(encoder.eval(), history, 0, 0, filled, seconds, peak_memory_mib(recipe.device))
     training = Training(method, settings.optimisation, steps)
     training.restore(load_checkpoint(checkpoint, run), recipe.device)
     _train(training, images, recipe, monitor, steps_per_epoch, on_progress,
            save=lambda: save_checkpoint(checkpoint, training.state(), run))  # fmt: skip
     set_batch_norm_splits(encoder, 1)
+    if filled:
+        training.seconds += _fill_batch_norm(encoder, images, recipe)
     return Pretrained(
         encoder=encoder.eval(),
         history=training.history,
         images_seen=training.images_seen,
         trained_parameters=training.trained_parameters,
+        batch_norm_filled=filled,
         seconds=training.seconds,
         peak_memory_mib=peak_memory_mib(recipe.device),
     )
@@ -220,10 +228,11 @@ def _train(
         order = torch.randperm(len(images), generator=torch_generator(recipe.seed, "order", epoch))
         for step in range(training.step, end):
             first = step % steps_per_epoch * size
-            taken = images.take(order[first : first + size])
-            training.take_step(batch_of(training, taken, recipe), recipe.hardware.precision)
+            index = order[first : first + size]
+            batch = batch_of(training, images, index, recipe)
+            training.take_step(batch, recipe.hardware.precision)
             # Counted here and not from the batch, which a method's own augmentation may widen.
-            training.images_seen += len(taken)
+            training.images_seen += len(index)
             now = time.perf_counter()
             training.seconds, clock = training.seconds + now - clock, now
             on_progress(training.step, training.steps)
@@ -239,17 +248,31 @@ def _train(
             last_saved = now
 
 
-def batch_of(training: Training, images: Tensor, recipe: Recipe) -> Batch:
-    """What the next step of a run sees of some images (B, C, H, W), uint8, on the device."""
+def batch_of(training: Training, images: TrainingImages, index: Tensor, recipe: Recipe) -> Batch:
+    """What the next step of a run sees of the training images at some positions, (B,) int64 on the CPU."""
     generator = torch_generator(recipe.seed, "step", training.step)
-    views = training.method.augmented(images, recipe.augmentation, generator)
+    taken = images.take(index)
+    views = training.method.augmented(taken, recipe.augmentation, generator)
     return Batch(
         views=tuple(model_input(view, recipe.prepared) for view in views),
-        images=evaluation_input(images, recipe.prepared),
+        images=evaluation_input(taken, recipe.prepared),
+        index=to_device(index, recipe.device),
         generator=generator,
         step=training.step,
         progress=training.step / training.steps,
     )
+
+
+def _fill_batch_norm(encoder: Encoder, images: TrainingImages, recipe: Recipe) -> float:
+    """Fill batch norm from the training images as they are; the seconds that it took."""
+    started = time.perf_counter()
+
+    def batches() -> Iterator[Tensor]:
+        for index in torch.arange(len(images)).split(256):
+            yield evaluation_input(images.take(index), recipe.prepared)
+
+    fill_batch_norm(encoder.parts, batches, room(recipe.device))
+    return time.perf_counter() - started
 
 
 def _end_epoch(training: Training, epoch: int, settings: PretrainSettings, monitor: Monitor) -> None:

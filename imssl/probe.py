@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imssl.datasets.label_sets import LabelledRows
 from imssl.datasets.prepared import Prepared
 from imssl.linear import Linear, fit, predict_probabilities, select
 from imssl.metrics import metric_value
@@ -17,8 +18,8 @@ class Probed:
     Attributes:
         l2: strength chosen on validation.
         converged: whether the solver met its tolerance.
-        validation_metric: the data set's primary metric on validation; None if undefined.
-        validation_probabilities: (N_val, C).
+        validation_metric: the data set's primary metric on the labelled validation images; None if undefined.
+        validation_probabilities: (N_val, C), of all validation images, labelled or not.
         test_probabilities: (N_test, C), every test sample in the data set's order.
     """
 
@@ -32,27 +33,27 @@ class Probed:
 def probe(
     features: np.ndarray,
     prepared: Prepared,
-    training_rows: np.ndarray,
+    labelled: LabelledRows,
     settings: LinearSettings,
 ) -> Probed:
-    """Fit on the labelled training rows, choose the strength on validation, predict the test set.
+    """Fit on the labelled training rows, choose the strength on labelled validation rows, predict the rest.
 
     Args:
         features: (N, D) frozen features of every sample of the data set, in its order.
         prepared: data set.
-        training_rows: (n,) rows with labels.
+        labelled: rows to fit on, and rows by which the strength is chosen.
         settings: strengths and class weights.
     """
     card, labels = prepared.card, prepared.labels()
-    validation, test = prepared.indices("val"), prepared.indices("test")
+    choosing = labelled.validation
 
     def validation_metric(linear: Linear) -> float | None:
-        probabilities = predict_probabilities(linear, features[validation])
-        return metric_value(card.primary_metric, card.task, labels[validation], probabilities)
+        probabilities = predict_probabilities(linear, features[choosing])
+        return metric_value(card.primary_metric, card.task, labels[choosing], probabilities)
 
     candidates = fit(
-        features[training_rows],
-        labels[training_rows],
+        features[labelled.training],
+        labels[labelled.training],
         card.task,
         len(card.classes),
         settings.l2,
@@ -63,6 +64,6 @@ def probe(
         l2=best.l2,
         converged=best.converged,
         validation_metric=validation_metric(best),
-        validation_probabilities=predict_probabilities(best, features[validation]),
-        test_probabilities=predict_probabilities(best, features[test]),
+        validation_probabilities=predict_probabilities(best, features[prepared.indices("val")]),
+        test_probabilities=predict_probabilities(best, features[prepared.indices("test")]),
     )

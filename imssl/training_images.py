@@ -28,7 +28,7 @@ class TrainingImages:
         self.device = device
         self._images = images
         self._held: Tensor | None = None
-        if len(rows) * int(np.prod(images.shape[1:])) <= _room(device):
+        if len(rows) * int(np.prod(images.shape[1:])) <= room(device):
             _, height, width, channels = images.shape
             self._held = torch.empty((len(rows), channels, height, width), dtype=torch.uint8, device=device)
             for first in range(0, len(rows), PART):
@@ -45,8 +45,8 @@ class TrainingImages:
         return to_device(_channels_first(self._images[self.rows[positions.numpy()]]), self.device)
 
 
-def _room(device: torch.device) -> int:
-    """The most bytes of images that may be held on the device."""
+def room(device: torch.device) -> int:
+    """The most bytes of images, or of maps made of them, that may be held on the device."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * SHARE_OF_GPU)

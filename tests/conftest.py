@@ -110,6 +110,7 @@ def make_batch() -> Callable[..., Batch]:
         draw = torch.Generator().manual_seed(step)
         images = torch.randn(size, channels, pixels, pixels, generator=draw)
         views = tuple(images + 0.3 * torch.randn(images.shape, generator=draw) for _ in range(view_count))
-        return Batch(views, images, torch.Generator().manual_seed(1000 + step), step, step / 8)
+        index = size * step + torch.arange(size)
+        return Batch(views, images, index, torch.Generator().manual_seed(1000 + step), step, step / 8)
 
     return make

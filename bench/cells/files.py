@@ -95,6 +95,8 @@ def read_table(file: Path, text_columns: tuple[str, ...] = ()) -> pd.DataFrame:
 def read_features(file: Path, blocks: int) -> dict[str, np.ndarray]:
     """Stored features: ``before_<block>`` and ``after_<block>``, (n, D) each, of the same images.
 
+    Beside them ``patients``, (n,) text.
+
     Raises:
         UserError: the file is missing, or does not hold them.
     """
@@ -102,8 +104,9 @@ def read_features(file: Path, blocks: int) -> dict[str, np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as stored:
             features = {name: stored[name] for name in names}
+            patients = stored["patients"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} cannot be read ({error}). Restore it with: dvc repro") from None
     if any(array.ndim != 2 or array.dtype.kind != "f" for array in features.values()):
         raise UserError(f"{file} holds something else than features. Restore it with: dvc repro")
-    return features
+    return features | {"patients": patients}

@@ -33,6 +33,8 @@ class MethodFacts:
         settings: hyper-parameters, defaults filled in.
         defaults: those of the class.
         pretrains: whether it trains at all.
+        is_reference: whether the others are measured against it, and it is out of ranks itself.
+        fills_batch_norm: whether, without training, its batch norm gets the training images' statistics.
         on_datasets: hyper-parameters in full, by data set, where some are written for one alone.
         optimisation: values of the optimiser: the protocol's, with what the row says.
     """
@@ -40,12 +42,23 @@ class MethodFacts:
     settings: dict[str, Any]
     defaults: dict[str, Any]
     pretrains: bool
+    is_reference: bool
+    fills_batch_norm: bool
     on_datasets: dict[str, dict[str, Any]]
     optimisation: dict[str, Any]
 
     def settings_on(self, dataset: str) -> dict[str, Any]:
         """Hyper-parameters on a data set."""
         return self.on_datasets.get(dataset, self.settings)
+
+    @property
+    def has_reuse(self) -> bool:
+        """Whether CKA before and after fine-tuning says how far the features are reused.
+
+        Of an encoder as initialised it says how far the statistics of batch norm were from those of the
+        images: CKA is .3 to .5 where these alone have changed.
+        """
+        return self.pretrains or self.fills_batch_norm
 
 
 _known: dict[str, MethodFacts] = {}
@@ -166,6 +179,8 @@ def _told_by_class(method: str, protocol: Protocol) -> dict[str, Any]:
             settings=values(registered.settings),
             defaults=values(type(registered.settings)()),
             pretrains=bool(registered.method.pretrains),
+            is_reference=bool(registered.method.is_reference),
+            fills_batch_norm=bool(registered.method.fills_batch_norm),
             on_datasets=on_datasets,
             optimisation=values(registered.optimisation),
         )

@@ -1,6 +1,7 @@
 """Predictions as they are stored: a CSV of samples, labels and probabilities."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,9 @@ from bench.cells.files import SUBSET_FILE, VALIDATION_FILE, read_table, write_ta
 from bench.protocol.stage_specs import PREDICTIONS_FILE, STAGES
 from imssl.datasets.prepared import Card, Prepared
 from imssl.errors import UserError
+
+if TYPE_CHECKING:
+    from imssl.datasets.label_sets import LabelledRows
 
 PROBABILITY = "probability_"
 
@@ -49,9 +53,10 @@ def block_predictions_file(block: int) -> str:
     return (STAGES["probe"].predictions or {})[block]
 
 
-def write_subset(folder: Path, prepared: Prepared, rows: np.ndarray) -> None:
-    """Write which training images gave their labels: (n,) rows of samples.csv, by id."""
-    write_table(folder / SUBSET_FILE, prepared.samples.iloc[rows][["id"]])
+def write_subset(folder: Path, prepared: Prepared, labelled: "LabelledRows") -> None:
+    """Write which training and validation images gave their labels, by id and split."""
+    rows = np.concatenate([labelled.training, labelled.validation])
+    write_table(folder / SUBSET_FILE, prepared.samples.iloc[rows][["id", "split"]])
 
 
 class Predictions(BaseModel):

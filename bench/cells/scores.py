@@ -4,11 +4,14 @@ Every stage writes the same form, so whatever reads results needs to know no sta
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imssl.datasets.prepared import Card
+from imssl.datasets.prepared import Card, Prepared
+
+if TYPE_CHECKING:
+    from imssl.datasets.label_sets import LabelledRows
 
 # {"metric": name, "value": number or None}, and "class", "block" or "fraction" where the number is about one.
 MetricRow = dict[str, Any]
@@ -36,7 +39,46 @@ def score_rows(card: Card, labels: np.ndarray, probabilities: np.ndarray) -> lis
             rows.append({"metric": shown, "value": getattr(found, name)})
     for label, auroc in found.auroc_per_class.items():
         rows.append({"metric": "auroc", "class": label, "value": auroc})
+    rows += _precision_rows(card, labels, probabilities)
+    return rows + _calibration_rows(card, labels, probabilities)
+
+
+def _precision_rows(card: Card, labels: np.ndarray, probabilities: np.ndarray) -> list[MetricRow]:
+    from imssl.curves import average_precision, sensitivity_at_specificity
+
+    precision = average_precision(card.task, labels, probabilities, card.classes)
+    name = "average_precision" if card.task == "binary" else "macro_average_precision"
+    rows: list[MetricRow] = [{"metric": name, "value": precision.macro}]
+    for label, value in precision.per_class.items():
+        rows.append({"metric": "average_precision", "class": label, "value": value})
+        rows.append({"metric": "prevalence", "class": label, "value": precision.prevalence[label]})
+    if card.task == "binary":
+        sensitivity = sensitivity_at_specificity(labels, probabilities, 0.9)
+        rows.append({"metric": "sensitivity_at_90_specificity", "value": sensitivity})
     return rows
+
+
+def _calibration_rows(card: Card, labels: np.ndarray, probabilities: np.ndarray) -> list[MetricRow]:
+    from imssl.calibration import brier_score, calibration_error
+
+    return [
+        {"metric": "brier_score", "value": brier_score(card.task, labels, probabilities)},
+        {"metric": "calibration_error", "value": calibration_error(card.task, labels, probabilities)},
+    ]
+
+
+def labels_used(prepared: Prepared, labelled: "LabelledRows") -> dict[str, float]:
+    """The labels that were really drawn, by name: a small set is filled up to show every class.
+
+    Args:
+        prepared: data set.
+        labelled: rows whose labels were used.
+    """
+    return {
+        "labelled_images": len(labelled.training),
+        "labelled_validation_images": len(labelled.validation),
+        "labelled_share": len(labelled.training) / len(prepared.indices("train")),
+    }
 
 
 def number_rows(numbers: Mapping[str, float | bool | None]) -> list[MetricRow]:

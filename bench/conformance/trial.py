@@ -116,6 +116,7 @@ def trial_batch(method: Method, situation: Situation, step: int = 0) -> Batch:
     return Batch(
         views=tuple(_normalised(view) for view in views),
         images=_normalised(to_float(images)),
+        index=torch.arange(len(images), device=situation.device) + step * situation.batch_size,
         generator=generator,
         step=step,
         progress=step / situation.steps,

@@ -28,12 +28,12 @@ from bench.protocol.protocol import Protocol
 from bench.protocol.registry import load_method
 from imssl.augment import augment
 from imssl.cka import permutation_null
+from imssl.classifier import Classifier, loss_function
 from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.device import autocast, on_device, select_device
 from imssl.encoder import new_encoder
 from imssl.errors import UserError
 from imssl.features import model_input, pooled_features
-from imssl.finetune import Classifier, loss_function
 from imssl.linear import fit
 from imssl.pretrain import Recipe
 from imssl.training_images import TrainingImages

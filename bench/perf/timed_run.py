@@ -101,12 +101,12 @@ class TimedRun:
         on_device(built, recipe.device)
         built.train()
         self.training = Training(built, recipe.settings.optimisation, training_set.steps)
-        self.batch = batch_of(self.training, self._next_images(), recipe)
+        self.batch = batch_of(self.training, self.images, self._next_index(), recipe)
 
     def end_to_end(self, steps: int) -> None:
         """Take steps as `imssl.pretrain` does: images, views, forward, backward, update."""
         for _ in range(steps):
-            batch = batch_of(self.training, self._next_images(), self.recipe)
+            batch = batch_of(self.training, self.images, self._next_index(), self.recipe)
             self.training.take_step(batch, self.recipe.hardware.precision)
         self._finish()
 
@@ -119,15 +119,15 @@ class TimedRun:
     def few_images(self, count: int) -> None:
         """Take one step on the first ``count`` images of the batch."""
         views = tuple(view[:count] for view in self.batch.views)
-        self.training.take_step(replace(self.batch, views=views), self.recipe.hardware.precision)
+        batch = replace(self.batch, views=views, index=self.batch.index[:count])
+        self.training.take_step(batch, self.recipe.hardware.precision)
         self._finish()
 
-    def _next_images(self) -> torch.Tensor:
+    def _next_index(self) -> torch.Tensor:
         generator = torch_generator(0, "order", self.training.step)
         # With replacement: a batch may be larger than the data set.
         size = self.recipe.settings.batch_size
-        chosen = torch.randint(len(self.images), (size,), generator=generator)
-        return self.images.take(chosen)
+        return torch.randint(len(self.images), (size,), generator=generator)
 
     def _finish(self) -> None:
         if self.recipe.device.type == "cuda":

@@ -16,6 +16,7 @@ from imssl.settings.datasets import AnyDataset, DatasetSettings
 from imssl.settings.encoder import EncoderSettings
 from imssl.settings.finetuning import FinetuneSettings
 from imssl.settings.hardware import Hardware
+from imssl.settings.labels import ValidationLabels
 from imssl.settings.pretraining import PretrainSettings
 from imssl.settings.probing import KnnSettings, LinearSettings
 
@@ -66,6 +67,8 @@ class Protocol(Settings):
         pretrain: length and optimiser; of one data set, see :meth:`pretrain_of`.
         augmentation: of the pretraining views; of one data set, see :meth:`augmentation_of`.
         label_fractions: shares of the labelled training images, ascending; 1 is among them.
+        validation_labels: which validation images may choose an epoch or a strength: as large a share of them
+            as of the training images (``same share``), or ``all``, whatever the share.
         finetune: of all weights.
         finetune_augmentation: of the fine-tuning images; likewise :meth:`finetune_augmentation_of`.
         linear: the frozen-encoder variant of fine-tuning.
@@ -84,6 +87,7 @@ class Protocol(Settings):
     pretrain: PretrainSettings
     augmentation: Augmentation
     label_fractions: Annotated[list[Fraction], Field(min_length=1)]
+    validation_labels: ValidationLabels = "same share"
     finetune: FinetuneSettings
     finetune_augmentation: Augmentation
     linear: LinearSettings

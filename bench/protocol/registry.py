@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 METHODS_FOLDER = Path(imssl.__file__).parent / "methods"
 
 # The methods of the paper's comparison, and further methods that show what the contract allows.
-BUILT_IN = ("random_init.py", "moco.py", "moco_mse.py", "moco_barlow.py")
+BUILT_IN = ("random_init.py", "random_init_filled.py", "moco.py", "moco_mse.py", "moco_barlow.py")
 EXAMPLES = ("simclr.py", "byol.py", "simsiam.py", "vicreg.py", "masked_reconstruction.py")
 
 

@@ -121,6 +121,7 @@ def _finetune_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
         "finetune": values(protocol.finetune),
         "augmentation": values(protocol.finetune_augmentation_of(dataset)),
         "stored_features": protocol.reuse.samples,
+        "validation_labels": protocol.validation_labels,
     }
 
 
@@ -215,7 +216,10 @@ STAGES: dict[str, StageSpec] = {
         runs="dataset",
         builds_on=("pretrain",),
         per_fraction=True,
-        settings=lambda protocol, dataset: {"linear": values(protocol.linear)},
+        settings=lambda protocol, dataset: {
+            "linear": values(protocol.linear),
+            "validation_labels": protocol.validation_labels,
+        },
         reads_images=True,
         on_device=True,
         predictions={None: PREDICTIONS_FILE},

@@ -1,16 +1,19 @@
 """Stage ``knn``: nearest neighbours of the frozen encoder's last block, on every share of the labels."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from bench.cells.encoders import load_encoder
 from bench.cells.files import METRICS_FILE, write_json
 from bench.cells.job import Job
 from bench.cells.predictions import write_predictions, write_subset
-from bench.cells.scores import number_rows, score_rows
-from imssl.datasets.fractions import labelled_rows
+from bench.cells.scores import labels_used, number_rows, score_rows
+from imssl.datasets.label_sets import draw_labels
 from imssl.device import on_device
 from imssl.features import pooled_features
 from imssl.knn import knn_probabilities
+from imssl.settings.labels import LabelSet
 
 
 def compute(job: Job) -> None:
@@ -18,8 +21,10 @@ def compute(job: Job) -> None:
     cell, prepared, settings = job.cell, job.prepared, job.protocol.knn
     encoder = load_encoder(job.built_on("pretrain"), job.protocol, prepared)
     on_device(encoder, job.device)
-    rows, labels = labelled_rows(prepared, cell.fraction or 1.0, cell.seed), prepared.labels()
-    write_subset(job.folder, prepared, rows)
+    drawn = draw_labels(prepared, LabelSet(fraction=cell.fraction), cell.seed)
+    labelled = replace(drawn, validation=drawn.validation[:0])  # nothing is chosen
+    rows, labels = labelled.training, prepared.labels()
+    write_subset(job.folder, prepared, labelled)
     embedding = pooled_features(encoder, prepared, np.arange(len(prepared.samples)), job.device)[-1]
     validation, test = (
         knn_probabilities(
@@ -37,5 +42,5 @@ def compute(job: Job) -> None:
     write_json(
         job.folder / METRICS_FILE,
         score_rows(prepared.card, labels[prepared.indices("test")], test)
-        + number_rows({"labelled_images": len(rows)}),
+        + number_rows(labels_used(prepared, labelled)),
     )

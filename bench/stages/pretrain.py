@@ -40,6 +40,7 @@ def compute(job: Job) -> None:
             {
                 "images_seen": pretrained.images_seen,
                 "trained_parameters": pretrained.trained_parameters,
+                "batch_norm_filled": pretrained.batch_norm_filled,
                 "seconds": pretrained.seconds,
                 "peak_memory_mib": pretrained.peak_memory_mib,
             }

@@ -9,6 +9,7 @@ from bench.cells.files import METRICS_FILE, write_json, write_table
 from bench.cells.job import Job
 from bench.cells.predictions import block_predictions_file, predictions_table
 from bench.cells.scores import number_rows, score_rows
+from imssl.datasets.label_sets import LabelledRows
 from imssl.device import on_device
 from imssl.features import pooled_features
 from imssl.probe import probe
@@ -20,11 +21,12 @@ def compute(job: Job) -> None:
     prepared = job.prepared
     encoder = load_encoder(job.built_on("pretrain"), job.protocol, prepared)
     on_device(encoder, job.device)
-    test, train = prepared.indices("test"), prepared.indices("train")
+    test = prepared.indices("test")
+    labelled = LabelledRows(prepared.indices("train"), prepared.indices("val"))
     features = pooled_features(encoder, prepared, np.arange(len(prepared.samples)), job.device)
     metrics: list[dict[str, Any]] = []
     for block, block_features in enumerate(features, start=1):
-        probed = probe(block_features, prepared, train, job.protocol.probe)
+        probed = probe(block_features, prepared, labelled, job.protocol.probe)
         table = predictions_table(prepared.samples.iloc[test], prepared.card, probed.test_probabilities)
         write_table(job.folder / block_predictions_file(block), table)
         choices = {

@@ -6,8 +6,10 @@ import numpy as np
 
 from bench.cells.files import FEATURES_FILE, METRICS_FILE, read_features, write_json
 from bench.cells.job import Job
+from bench.cells.method_facts import facts_of
 from bench.cells.scores import MetricRow
 from imssl.cka import KERNELS, Kernel, PermutationNull, permutation_null
+from imssl.cka_interval import PatientInterval, patient_interval
 from imssl.errors import Diverged
 from imssl.seeds import numpy_generator
 from imssl.settings.analyses import ReuseSettings
@@ -15,20 +17,34 @@ from imssl.settings.encoder import BLOCKS
 
 
 def compute(job: Job) -> None:
-    """Compare one seed's encoders before and after, on every share of the labels, block by block."""
+    """Compare one seed's encoders before and after, on every share of the labels, block by block.
+
+    Of an encoder whose batch norm is as initialised there is nothing to compare, and no numbers.
+    """
+    has_reuse = facts_of(job.cell.method, job.protocol).has_reuse
     fractions, rows = job.protocol.label_fractions, list[MetricRow]()
     for done, fraction in enumerate(fractions):
-        stored = read_features(job.built_on("finetune", fraction) / FEATURES_FILE, BLOCKS)
+        finetuned = job.built_on("finetune", fraction)
+        if not has_reuse:
+            continue
+        stored = read_features(finetuned / FEATURES_FILE, BLOCKS)
         for block in range(1, BLOCKS + 1):
             for kernel in KERNELS:
                 similarity = _similarity(stored, block, kernel, job.protocol.reuse, job.cell.seed)
-                rows += [{"fraction": fraction, "block": block, **row} for row in _rows(kernel, similarity)]
+                interval = _interval(stored, block, kernel, job.protocol.reuse)
+                rows += [
+                    {"fraction": fraction, "block": block, **row}
+                    for row in _rows(kernel, similarity, interval)
+                ]
             job.on_progress(done * BLOCKS + block, len(fractions) * BLOCKS)
     write_json(job.folder / METRICS_FILE, rows)
 
 
-def _rows(kernel: Kernel, similarity: PermutationNull) -> list[MetricRow]:
+def _rows(kernel: Kernel, similarity: PermutationNull, interval: PatientInterval | None) -> list[MetricRow]:
     return [
+        {"metric": f"cka_{kernel}_low", "value": interval and interval.low},
+        {"metric": f"cka_{kernel}_high", "value": interval and interval.high},
+        {"metric": f"cka_{kernel}_standard_error", "value": interval and interval.standard_error},
         {"metric": f"cka_{kernel}", "value": similarity.observed},
         {"metric": f"cka_{kernel}_null_mean", "value": similarity.mean},
         {"metric": f"cka_{kernel}_null_95", "value": similarity.percentile_95},
@@ -50,3 +66,14 @@ def _similarity(
         )
     except ValueError as error:  # features that do not vary, or too few test images
         raise Diverged(f"block {block}: {error}") from None
+
+
+def _interval(
+    stored: Mapping[str, np.ndarray], block: int, kernel: Kernel, settings: ReuseSettings
+) -> PatientInterval | None:
+    """Over patients; None where there are too few of them."""
+    before, after = stored[f"before_{block}"], stored[f"after_{block}"]
+    try:
+        return patient_interval(before, after, stored["patients"], kernel, settings.bandwidth)
+    except ValueError:
+        return None

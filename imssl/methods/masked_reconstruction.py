@@ -42,8 +42,8 @@ class MaskedReconstruction(Method):
     SimMIM replaces masked patches by a learnt token after the patch embedding of a transformer, and decodes
     with one linear layer. A ResNet has no patch embedding: here masked pixels are set to the mean colour,
     which is 0 in normalised images (as in A2MIM, Li et al. 2023), and a few convolutions decode. Batch norm's
-    running statistics, which evaluation uses, are those of masked images; taking them from whole images
-    after training gave no better features.
+    running averages are those of masked images; ``pretrain.fill_batch_norm`` replaces them by those of whole
+    ones.
     """
 
     settings_class = MaskedReconstructionSettings

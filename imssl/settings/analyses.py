@@ -9,7 +9,8 @@ class ReuseSettings(Settings):
     """How features before and after fine-tuning are compared.
 
     Attributes:
-        samples: test images compared, the first of the data set's order; fewer where there are fewer.
+        samples: test images compared, drawn over all patients, the same for every method; fewer where there
+            are fewer.
         permutations: of the null that stands beside each CKA value.
         bandwidth: of the RBF kernel, as a multiple of the median distance.
     """

@@ -13,7 +13,9 @@ class FinetuneSettings(Settings):
     Attributes:
         epochs: passes over the labelled images.
         min_steps: steps at the least, so that a subset of a few images is not left after a few steps.
-        batch_size: images in a step; the last, smaller batch of an epoch is used too.
+        batch_size: images in a step; the last, smaller batch of an epoch is used too. Batch norm normalises
+            a batch of one or two images by its running statistics: by their own, two images on a 1x1 map
+            would come out as +1 and -1 in every channel.
         learning_rate: of Adam.
         weight_decay: of Adam.
         schedule: of the learning rate over the run.
@@ -24,7 +26,7 @@ class FinetuneSettings(Settings):
 
     epochs: int = Field(ge=1, le=100_000)
     min_steps: int = Field(ge=1)
-    batch_size: int = Field(ge=2, le=65_536)
+    batch_size: int = Field(ge=3, le=65_536)
     learning_rate: float = Field(gt=0, le=10)
     weight_decay: float = Field(ge=0, le=1)
     schedule: Literal["constant", "cosine"]

@@ -58,11 +58,15 @@ class PretrainSettings(PretrainLength):
             the batch.
         optimisation: SGD and its schedule.
         monitor_every: epochs between two kNN scores on the validation images; the end is always scored.
+        fill_batch_norm: whether the encoder's batch norm gets, once after pretraining, the statistics of all
+            training images, without augmentation; otherwise it keeps the running averages of its last
+            steps, whose state differs from method to method.
     """
 
     batch_size: int = Field(ge=2, le=65_536)
     optimisation: Optimisation
     monitor_every: int = Field(ge=1)
+    fill_batch_norm: bool = True
 
     def for_length(self, length: PretrainLength) -> "PretrainSettings":
         """The same settings with another length."""

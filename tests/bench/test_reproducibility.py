@@ -43,12 +43,10 @@ def disturb():
 if "disturbed" in sys.argv:
     disturb()
 from bench.launch.run_stage import run_stage
-for stage, *ids in [
-    ["data", "chest"],
-    *([stage, "chest", "moco-barlow"] for stage in ("pretrain", "finetune", "probe", "reuse", "ks")),
-    ["report"],
-]:
-    assert run_stage([stage, *ids]) == 0
+from bench.protocol.protocol import read_protocol
+from tests.bench.stage_calls import stage_calls
+for arguments in [["data", "chest"], *stage_calls("chest", read_protocol()), ["report"]]:
+    assert run_stage(arguments) == 0
 from bench.trust.verify.rerun import COSTS, content_digest
 import pandas as pd
 digests = {}

@@ -10,14 +10,20 @@ import torch
 from scipy.special import expit, softmax
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
+from torch.nn.functional import cross_entropy
 
 import imssl.finetune
+from imssl.augment import augment
 from imssl.checkpoint import CheckpointFile
+from imssl.classifier import Classifier, loss_function, to_probabilities
+from imssl.datasets.label_sets import LabelledRows
+from imssl.device import autocast
 from imssl.encoder import new_encoder
 from imssl.errors import Diverged, UserError
-from imssl.features import fingerprint
-from imssl.finetune import Classifier, finetune, loss_function, to_probabilities
+from imssl.features import fingerprint, model_input
+from imssl.finetune import FinetuneRecipe, finetune
 from imssl.metrics import metric_value
+from imssl.seeds import initialising, torch_generator
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.finetuning import FinetuneSettings
 from imssl.settings.hardware import Hardware
@@ -31,21 +37,23 @@ def settings(**changes):
     return FinetuneSettings(**(values | changes))
 
 
-def tune(
-    encoder, prepared, rows=None, seed=0, on_progress=lambda done, steps: None, checkpoint=None, **changes
-):
-    return finetune(
-        encoder,
-        prepared,
-        prepared.indices("train") if rows is None else rows,
-        settings(**changes),
-        Augmentation(),
-        Hardware(device="cpu", threads=1, precision="float32"),
-        CPU,
-        seed,
-        on_progress,
-        checkpoint,
+def recipe_of(prepared, rows=None, validation=None, seed=0, augmentation=None, **changes):
+    return FinetuneRecipe(
+        prepared=prepared,
+        labelled=LabelledRows(
+            prepared.indices("train") if rows is None else rows,
+            prepared.indices("val") if validation is None else validation,
+        ),
+        settings=settings(**changes),
+        augmentation=augmentation or Augmentation(),
+        hardware=Hardware(device="cpu", threads=1, precision="float32"),
+        device=CPU,
+        seed=seed,
     )
+
+
+def tune(encoder, prepared, rows=None, on_progress=lambda done, steps: None, checkpoint=None, **changes):
+    return finetune(encoder, recipe_of(prepared, rows, **changes), on_progress, checkpoint)
 
 
 def scripted(monkeypatch, values):
@@ -173,6 +181,83 @@ def test_a_lone_image_in_the_last_batch_is_used(encoder, histology, count):
     assert all(np.isfinite(row["training_loss"]) for row in tuned.history)
 
 
+@pytest.mark.parametrize(("count", "kept"), [(17, True), (18, True), (19, False)])
+def test_one_or_two_images_are_normalised_by_the_running_statistics(encoder, histology, count, kept):
+    """By their own, two images whose last maps are 1x1 become +1 and -1, whatever they show."""
+    tracked = []
+
+    def watch(done, steps):
+        tracked.append(int(model[0].encoder.bn1.num_batches_tracked))
+
+    model = []
+    original = imssl.finetune.on_device
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            imssl.finetune,
+            "on_device",
+            lambda module, device: model.append(module) or original(module, device),
+        )
+        rows = histology.indices("train")[:count]
+        tune(encoder, histology, rows, epochs=2, min_steps=1, evaluations=1, on_progress=watch)
+    assert tracked == ([1, 1, 2, 2] if kept else [1, 2, 3, 4])
+
+
+def test_only_the_labelled_validation_images_choose(encoder, histology):
+    """Labels of the other validation images change nothing, and all of them are predicted."""
+    validation = histology.indices("val")
+    labelled, others = validation[:6], validation[6:]
+    samples = histology.samples.copy()
+    samples.loc[others, "label"] = 1 - samples.loc[others, "label"]
+    first, other = (
+        tune(encoder, p, validation=labelled) for p in (histology, replace(histology, samples=samples))
+    )
+    assert first.history == other.history
+    assert np.array_equal(first.test_probabilities, other.test_probabilities)
+    assert len(first.validation_probabilities) == len(validation)
+    labels = histology.labels()[labelled]
+    expected = roc_auc_score(labels, first.validation_probabilities[:6, 1])
+    assert max(row["validation_metric"] for row in first.history) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_equals_a_plain_loop_bit_for_bit(encoder, histology, precision):
+    """Everything in one place, as one would write it on a page: the parts must add up to exactly this."""
+    recipe = recipe_of(histology, seed=5)
+    recipe = replace(recipe, hardware=Hardware(device="cpu", threads=1, precision=precision))
+    tuned = finetune(encoder, recipe, lambda done, steps: None)
+    with initialising(5, "classifier"):
+        model = Classifier(copy.deepcopy(encoder), 2)
+    model = model.to(memory_format=torch.channels_last)
+    rows, settings = recipe.labelled.training, recipe.settings
+    labels = torch.from_numpy(histology.labels()[rows])
+    weights = len(labels) / (2 * torch.bincount(labels).float())
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, foreach=True)
+    per_epoch = -(-len(rows) // 16)
+    steps, states, metrics = 2 * per_epoch, {}, {}
+    for step in range(steps):
+        epoch, position = divmod(step, per_epoch)
+        order = torch.randperm(len(rows), generator=torch_generator(5, "finetune order", epoch))
+        chosen = order[16 * position : 16 * (position + 1)]
+        images = torch.from_numpy(histology.images[rows[chosen.numpy()]].transpose(0, 3, 1, 2).copy())
+        views = augment(images, recipe.augmentation, torch_generator(5, "finetune step", step))
+        model.train(len(chosen) > 2)
+        optimizer.param_groups[0]["lr"] = (
+            settings.learning_rate * (1 + float(np.cos(np.pi * step / steps))) / 2
+        )
+        with autocast(CPU, precision):
+            loss = cross_entropy(model(model_input(views, histology)).float(), labels[chosen], weight=weights)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step + 1 in [round(steps * i / 3) for i in (1, 2, 3)]:
+            states[step + 1] = copy.deepcopy(model.state_dict())
+            metrics[step + 1] = [row["validation_metric"] for row in tuned.history][len(metrics)]
+    best = max(states, key=lambda step: metrics[step])
+    assert tuned.best_step == best
+    for name, tensor in tuned.encoder.state_dict().items():
+        assert torch.equal(tensor, states[best][f"encoder.{name}"]), name
+
+
 @pytest.mark.parametrize(
     ("count", "epochs", "min_steps", "evaluations", "steps", "evaluated"),
     [
@@ -209,17 +294,7 @@ def test_it_learns(tiny, histology):
     samples["label"] = (brightness > np.median(brightness)).astype(int)
     easy = replace(histology, samples=samples)
     still = Augmentation(jitter_probability=0, grey_probability=0, blur_probability=0, crop_scale=(1, 1))
-    tuned = finetune(
-        new_encoder(tiny, 3, 0),
-        easy,
-        easy.indices("train"),
-        settings(min_steps=40, evaluations=4),
-        still,
-        Hardware(device="cpu", threads=1, precision="float32"),
-        CPU,
-        0,
-        lambda done, steps: None,
-    )
+    tuned = tune(new_encoder(tiny, 3, 0), easy, augmentation=still, min_steps=40, evaluations=4)
     assert roc_auc_score(easy.labels()[easy.indices("test")], tuned.test_probabilities[:, 1]) > 0.9
     assert tuned.history[-1]["training_loss"] < tuned.history[0]["training_loss"]
 

@@ -1,6 +1,7 @@
 """The loop: reproducible, resumable at any step, and open about what went wrong."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from imssl.methods.moco import Moco
 from imssl.methods.moco_barlow import MocoBarlow
 from imssl.methods.moco_mse import MocoMse
 from imssl.methods.random_init import RandomInit
+from imssl.methods.random_init_filled import RandomInitFilled
+from imssl.monitor import Monitor
 from imssl.pretrain import pretrain
 from imssl.seeds import torch_generator
 from imssl.settings.augmentation import Augmentation
@@ -31,7 +34,7 @@ class Interrupted(Exception):
 
 def small(method):
     """Settings that fit the tiny data set."""
-    settings = {} if method is RandomInit else {"queue": 40, "dimension": 16, "hidden": 32}
+    settings = {} if not method.pretrains else {"queue": 40, "dimension": 16, "hidden": 32}
     return settings | ({"projection": 24} if method is MocoBarlow else {})
 
 
@@ -304,8 +307,79 @@ def test_random_init_leaves_the_encoder_as_it_was(run, recipe, tiny, tmp_path):
     assert [row["epoch"] for row in pretrained.history] == [0]
     assert {"knn_macro_auroc", "spread_1", "spread_4"} < set(pretrained.history[0])
     assert (pretrained.images_seen, pretrained.trained_parameters) == (0, 0)
+    assert not pretrained.batch_norm_filled
     assert not pretrained.encoder.training
     assert not list(tmp_path.glob("cell*"))
+
+
+def test_filled_random_init_has_the_initial_weights_and_the_statistics_of_the_images(run, recipe, tiny):
+    pretrained, training = run(recipe(seed=4), RandomInitFilled)
+    initial = new_encoder(tiny, 3, seed=4).state_dict()
+    for name, tensor in pretrained.encoder.state_dict().items():
+        assert torch.equal(tensor, initial[name]) == ("running" not in name), name
+    assert training is None
+    assert pretrained.batch_norm_filled
+    assert (pretrained.images_seen, pretrained.trained_parameters) == (0, 0)
+    assert pretrained.seconds > 0
+    # The kNN score is that of the filled encoder, so it is not the initial one's.
+    assert pretrained.history[0] != run(recipe(seed=4), RandomInit)[0].history[0]
+
+
+def test_batch_norm_is_filled_once_after_pretraining_as_the_protocol_says(run, recipe, histology):
+    """From the training images as they are, and with the same weights either way."""
+    filling = recipe(epochs=1)
+    keeping = replace(filling, settings=filling.settings.model_copy(update={"fill_batch_norm": False}))
+    filled, _ = run(filling, name="filled")
+    kept, _ = run(keeping, name="kept")
+    assert (filled.batch_norm_filled, kept.batch_norm_filled) == (True, False)
+    before, after = kept.encoder.state_dict(), filled.encoder.state_dict()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {
+        name for name in before if "running" in name
+    }
+    images = histology.images[histology.indices("train")].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    card = histology.card
+    mean, std = (np.array(values).reshape(3, 1, 1) for values in (card.channel_mean, card.channel_std))
+    with torch.no_grad():
+        stem = filled.encoder.conv1(torch.from_numpy(((images - mean) / std).astype(np.float32)))
+    maps = stem.double().numpy()
+    np.testing.assert_allclose(after["bn1.running_mean"], maps.mean(axis=(0, 2, 3)), atol=1e-5)
+    np.testing.assert_allclose(after["bn1.running_var"], maps.var(axis=(0, 2, 3)), rtol=1e-4)
+
+
+def test_a_reference_decides_itself_whether_batch_norm_is_filled(run, recipe):
+    """The protocol's switch is for what pretrains; the two untrained rows differ by just this."""
+    given = recipe()
+    keeping = replace(given, settings=given.settings.model_copy(update={"fill_batch_norm": False}))
+    assert run(keeping, RandomInitFilled)[0].batch_norm_filled
+    assert not run(given, RandomInit)[0].batch_norm_filled
+
+
+def test_a_batch_tells_which_training_images_it_holds(run, recipe, histology):
+    seen, pictures = [], {}
+
+    def wrap(method):
+        original = method.losses
+
+        def losses(batch):
+            seen.append(batch.index)
+            for index, image in zip(batch.index.tolist(), batch.images, strict=True):
+                assert torch.equal(pictures.setdefault(index, image), image)
+            return original(batch)
+
+        method.losses = losses
+
+    run(recipe(epochs=3), wrap=wrap)
+    count = len(histology.indices("train"))
+    index = torch.stack(seen)
+    assert index.dtype == torch.int64
+    per_epoch = count // 24
+    for epoch in index.split(per_epoch):
+        assert len(set(epoch.flatten().tolist())) == per_epoch * 24
+    assert set(index.flatten().tolist()) <= set(range(count))
+    mean, std = (np.array(v) for v in (histology.card.channel_mean, histology.card.channel_std))
+    for index, image in pictures.items():
+        original = histology.images[histology.indices("train")[index]]
+        np.testing.assert_allclose(image.permute(1, 2, 0), (original / 255 - mean) / std, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", [Moco, RandomInit])
@@ -340,3 +414,14 @@ def test_a_value_that_is_logged_now_and_then_is_averaged_over_its_own_steps(run,
     pretrained, training = run(recipe(epochs=2), wrap=wrap)
     assert training.steps == 8
     assert [row["now_and_then"] for row in pretrained.history] == [1.0, 5.0]
+
+
+def test_the_monitor_takes_some_images_of_many_patients(histology, monkeypatch):
+    monkeypatch.setattr("imssl.monitor.LARGEST_BANK", 20)
+    monkeypatch.setattr("imssl.monitor.MOST_QUERIES", 4)
+    monitor, again, other = (Monitor(histology, torch.device("cpu"), seed) for seed in (0, 0, 1))
+    patients = histology.patients()
+    for rows, split, count in ((monitor.bank, "train", 20), (monitor.queries, "val", 4)):
+        assert len(rows) == len(set(patients[rows])) == count
+        assert set(rows) <= set(histology.indices(split))
+    assert monitor.bank.tolist() == again.bank.tolist() != other.bank.tolist()

@@ -35,7 +35,7 @@ def test_the_queue_is_first_in_first_out(length, batches):
     sent = 0
     for batch in batches:
         keys = numbered(sent, batch)
-        queue.enqueue(keys)
+        queue.enqueue(keys, torch.arange(sent, sent + batch))
         model.extend(keys.tolist())
         sent += batch
         assert oldest_first(queue).tolist() == list(model)
@@ -46,7 +46,7 @@ def test_the_queue_is_first_in_first_out(length, batches):
 def test_keys_of_a_short_or_long_batch_wrap_round(batch):
     queue = new_queue(12)
     for start in range(0, 5 * batch, batch):
-        queue.enqueue(numbered(start, batch))
+        queue.enqueue(numbered(start, batch), torch.arange(start, start + batch))
     assert oldest_first(queue)[:, 0].tolist() == list(range(5 * batch - 12, 5 * batch))
 
 
@@ -58,24 +58,37 @@ def test_the_queue_equals_the_memory_bank_of_lightly():
         keys = torch.randn(4, 3, generator=draw)
         _, negatives = bank(keys, update=True)
         assert torch.equal(queue.keys, negatives)
-        queue.enqueue(keys)
+        queue.enqueue(keys, torch.arange(4))
     assert torch.equal(queue.keys, bank.bank)
 
 
 def test_it_starts_with_unit_vectors_and_a_state_dict_restores_it():
     queue = new_queue(50, 16)
     torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(50))
-    queue.enqueue(torch.randn(7, 16, generator=torch.Generator().manual_seed(1)))
+    queue.enqueue(torch.randn(7, 16, generator=torch.Generator().manual_seed(1)), torch.arange(7))
     other = KeyQueue(50, 16)
     other.load_state_dict(queue.state_dict())
     assert torch.equal(other.keys, queue.keys)
     assert int(other.pointer) == 7
+    assert other.indices.tolist() == [*range(7), *[-1] * 43]
     assert not list(queue.parameters())
 
 
 def test_keys_in_half_precision_are_stored_in_full():
     queue = new_queue(4)
-    queue.enqueue(torch.full((2, 3), 0.5, dtype=torch.bfloat16, requires_grad=True))
+    queue.enqueue(torch.full((2, 3), 0.5, dtype=torch.bfloat16, requires_grad=True), torch.arange(2))
     assert queue.keys.dtype == torch.float32
     assert not queue.keys.requires_grad
     assert (queue.keys[:2] == 0.5).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=st.integers(1, 12), batches=st.lists(st.integers(1, 30), max_size=8))
+def test_every_key_keeps_the_index_of_its_image(length, batches):
+    queue, sent = new_queue(length), 0
+    for batch in batches:
+        queue.enqueue(numbered(sent, batch), 7 * torch.arange(sent, sent + batch))
+        sent += batch
+    filled = queue.indices >= 0
+    assert int(filled.sum()) == min(length, sent)
+    assert (queue.indices[filled] == 7 * queue.keys[filled, 0].long()).all()

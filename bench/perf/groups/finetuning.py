@@ -8,8 +8,9 @@ import torch
 
 from bench.perf.phantoms import phantom_set
 from bench.perf.timing import Effort, PerfRow, interleaved, per_second
+from imssl.datasets.label_sets import LabelledRows
 from imssl.encoder import new_encoder
-from imssl.finetune import finetune
+from imssl.finetune import FinetuneRecipe, finetune
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.encoder import EncoderSettings
 from imssl.settings.finetuning import FinetuneSettings
@@ -34,9 +35,9 @@ def measure(effort: Effort, hardware: Hardware, device: torch.device, folder: Pa
         class_weights="none",
         evaluations=1,
     )
-    run = partial(
-        finetune, encoder, prepared, rows, settings, Augmentation(), hardware, device, 0, lambda *_: None
-    )
+    labelled = LabelledRows(rows, prepared.indices("val"))
+    recipe = FinetuneRecipe(prepared, labelled, settings, Augmentation(), hardware, device, seed=0)
+    run = partial(finetune, encoder, recipe, lambda *_: None)
     seconds = interleaved({"finetune": run}, effort.rounds)["finetune"]
     name = f"ResNet-18, 32 px, batch {BATCH}, {epochs} epochs with evaluation"
     yield PerfRow("fine-tuning", name, "images/s", per_second(seconds, epochs * len(rows)))

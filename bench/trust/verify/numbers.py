@@ -17,6 +17,7 @@ from bench.cells.files import (
     read_json,
     read_table,
 )
+from bench.cells.method_facts import facts_of
 from bench.cells.predictions import read_predictions
 from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
@@ -99,7 +100,12 @@ def _choices(cell: Cell) -> Values:
     """What can be counted again: the labelled images, and the step that was best on validation images."""
     values: Values = {}
     if STAGES[cell.stage].per_fraction:
-        values["", "labelled_images"] = float(len(read_table(cell_path(cell) / SUBSET_FILE, ("id",))))
+        splits = read_table(cell_path(cell) / SUBSET_FILE, ("id", "split"))["split"]
+        images = read_card(data_folder(cell.dataset)).counts["train"].samples
+        labelled = float((splits == "train").sum())
+        values["", "labelled_images"] = labelled
+        values["", "labelled_share"] = labelled / images
+        values["", "labelled_validation_images"] = float((splits == "val").sum())
     if cell.stage == "finetune":
         history = read_table(cell_path(cell) / HISTORY_FILE)
         metric = history["validation_metric"].fillna(-np.inf)
@@ -110,6 +116,8 @@ def _choices(cell: Cell) -> Values:
 
 def _reused(cell: Cell, protocol: Protocol) -> Iterator[Group]:
     settings = protocol.reuse
+    if not facts_of(cell.method, protocol).has_reuse:
+        return
     for fraction in protocol.label_fractions:
         file = cell_path(_finetune_cell(cell, fraction)) / FEATURES_FILE
         with np.load(file, allow_pickle=False) as stored:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import (
     accuracy_score,
+    average_precision_score,
     balanced_accuracy_score,
     cohen_kappa_score,
     f1_score,
     roc_auc_score,
+    roc_curve,
 )
 
 from imssl.datasets.source import Task
@@ -48,9 +50,12 @@ def scores(task: Task, labels: NDArray, probabilities: NDArray, classes: Sequenc
             values["", "qwk"] = None if constant else float(kappa)
         shown = [1] if task == "binary" else range(len(classes))
         per_class = {classes[c]: _auroc(indicators[:, c], probabilities[:, c]) for c in shown}
-    name = "auroc" if task == "binary" else "macro_auroc"
-    values["", name] = _mean(list(per_class.values()))
-    return values | {(label, "auroc"): value for label, value in per_class.items()}
+        precision = {classes[c]: _precision(indicators[:, c], probabilities[:, c]) for c in shown}
+    for metric, by_class in (("auroc", per_class), ("average_precision", precision)):
+        values["", metric if task == "binary" else f"macro_{metric}"] = _mean(list(by_class.values()))
+        values |= {(label, metric): value for label, value in by_class.items()}
+    values |= {(classes[c], "prevalence"): float(indicators[:, c].mean()) for c in shown}
+    return values | _calibration(task, labels, probabilities, indicators)
 
 
 def ks_distances(a: NDArray, b: NDArray, task: Task, classes: Sequence[str]) -> Values:
@@ -120,6 +125,40 @@ def _single_label(labels: NDArray, guess: NDArray) -> Values:
         ("", "macro_f1"): float(f1_score(labels, guess, average="macro", labels=occurring)),
         ("", "balanced_accuracy"): float(balanced_accuracy_score(labels, guess)),
     }
+
+
+def _precision(positive: NDArray, score: NDArray) -> float | None:
+    return float(average_precision_score(positive, score)) if np.ptp(positive) else None
+
+
+def _calibration(task: Task, labels: NDArray, probabilities: NDArray, indicators: NDArray) -> Values:
+    """Brier score, expected calibration error in 15 bins of equal mass, and a binary task's sensitivity."""
+    squares = (probabilities - indicators) ** 2
+    values: Values = {}
+    if task == "binary":
+        false_alarms, hits, _ = roc_curve(labels, probabilities[:, 1], drop_intermediate=False)
+        reached = hits[false_alarms <= 0.1 + 1e-9].max() if np.ptp(labels) else None
+        values["", "sensitivity_at_90_specificity"] = None if reached is None else float(reached)
+        brier, pairs = squares[:, 1].mean(), [(probabilities[:, 1], labels == 1)]
+    elif task == "multilabel":
+        brier = squares.mean()
+        pairs = [(probabilities[:, c], labels[:, c] == 1) for c in range(labels.shape[1])]
+    else:
+        brier = squares.sum(axis=1).mean()
+        pairs = [(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)]
+    values["", "brier_score"] = float(brier)
+    values["", "calibration_error"] = float(np.mean([_gap(*pair) for pair in pairs]))
+    return values
+
+
+def _gap(predicted: NDArray, came_true: NDArray) -> float:
+    edges = np.percentile(predicted, [100 * i / 15 for i in range(1, 15)])
+    bins = [tuple(probability > edges) for probability in predicted]
+    gap = 0.0
+    for name in set(bins):
+        here = np.array([other == name for other in bins])
+        gap += abs(predicted[here].sum() - came_true[here].sum()) / len(predicted)
+    return gap
 
 
 def _auroc(positive: NDArray, score: NDArray) -> float | None:

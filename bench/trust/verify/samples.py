@@ -16,8 +16,11 @@ from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES
 from bench.trust.verify.check import Check
+from imssl.datasets.draw import compared_rows
 from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.errors import UserError
+
+SPLIT_NAMES = {"train": "training", "val": "validation"}
 
 
 def check_predictions(protocol: Protocol, cells: list[Cell]) -> Check:
@@ -36,30 +39,38 @@ def check_predictions(protocol: Protocol, cells: list[Cell]) -> Check:
 
 
 def check_subsets(protocol: Protocol, cells: list[Cell]) -> Check:
-    """Label subsets: distinct training images, the smaller in the larger, the same for every method."""
+    """Label subsets: distinct images of their split, the smaller in the larger, the same for every method."""
     check = Check("label subsets")
     for dataset in protocol.datasets:
         own = [cell for cell in cells if cell.dataset == dataset and STAGES[cell.stage].per_fraction]
         if not own:
             continue
         prepared = read_prepared(data_folder(dataset))
-        training = set(prepared.samples["id"].iloc[prepared.indices("train")])
         for seed in protocol.seeds:
-            _compare_subsets(check, [cell for cell in own if cell.seed == seed], training)
+            for split in SPLIT_NAMES:
+                images = set(prepared.samples["id"].iloc[prepared.indices(split)])
+                # Nearest neighbours choose nothing, so they use no label of a validation image.
+                using = [cell for cell in own if split == "train" or cell.stage != "knn"]
+                _compare_subsets(check, [cell for cell in using if cell.seed == seed], split, images)
     return check
 
 
-def _compare_subsets(check: Check, cells: list[Cell], training: set[str]) -> None:
-    """The subsets of one data set and seed, of every method and evaluation."""
-    subsets = {cell: read_table(cell_path(cell) / SUBSET_FILE, ("id",))["id"].tolist() for cell in cells}
+def _compare_subsets(check: Check, cells: list[Cell], split: str, images: set[str]) -> None:
+    """The subsets of one split, data set and seed, of every method and evaluation."""
+    subsets: dict[Cell, list[str]] = {}
+    for cell in cells:
+        table = read_table(cell_path(cell) / SUBSET_FILE, ("id", "split"))
+        subsets[cell] = table.loc[table["split"] == split, "id"].tolist()
+        strays = int((~table["split"].isin(SPLIT_NAMES)).sum())
+        check.compare(f"{cell_path(cell) / SUBSET_FILE}: rows of neither split", 0, strays)
     first: dict[float, set[str]] = {}
     for cell, ids in subsets.items():
         first.setdefault(cell.fraction or 1.0, set(ids))
     larger = dict(pairwise(sorted(first)))
     for cell, ids in subsets.items():
-        file, fraction = cell_path(cell) / SUBSET_FILE, cell.fraction or 1.0
+        file, fraction = f"{cell_path(cell) / SUBSET_FILE}, {split}", cell.fraction or 1.0
         check.compare(f"{file}: images that occur twice", 0, len(ids) - len(set(ids)))
-        check.compare(f"{file}: images outside training", 0, len(set(ids) - training))
+        check.compare(f"{file}: images outside {SPLIT_NAMES[split]}", 0, len(set(ids) - images))
         check.compare(f"{file}: images unlike other methods'", 0, len(first[fraction] ^ set(ids)))
         if fraction in larger:
             missing = len(set(ids) - first[larger[fraction]])
@@ -92,7 +103,7 @@ def _compare_samples(check: Check, cell: Cell, name: str, prepared: Prepared, sp
 
 def _compare_feature_ids(check: Check, cell: Cell, prepared: Prepared, samples: int) -> None:
     file = cell_path(cell) / FEATURES_FILE
-    expected = prepared.samples["id"].iloc[prepared.indices("test")[:samples]].tolist()
+    expected = prepared.samples["id"].iloc[compared_rows(prepared, samples)].tolist()
     try:
         with np.load(file, allow_pickle=False) as stored:
             check.compare(f"{file}: ids", expected, stored["ids"].tolist())

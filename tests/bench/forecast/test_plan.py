@@ -12,7 +12,8 @@ from bench.launch.run_stage import run_stage
 from bench.perf.calibration import calibrate
 from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol, read_protocol
-from bench.protocol.stage_specs import CELL_STAGES, STAGES
+from bench.protocol.stage_specs import CELL_STAGES
+from tests.bench.stage_calls import stage_calls
 
 COSTS = Costs(
     fixed=1.0,
@@ -89,10 +90,8 @@ def test_a_plan_sums_up_what_is_missing(prepared_project):
 
 def test_the_disk_of_a_plan_is_about_what_a_run_takes(prepared_project):
     protocol = read_protocol()
-    for stage in CELL_STAGES:
-        methods = [[method] for method in protocol.methods] if STAGES[stage].runs == "method" else [[]]
-        for method in methods:
-            assert run_stage([stage, "chest", *method]) == 0
+    for arguments in stage_calls("chest", protocol):
+        assert run_stage(arguments) == 0
     cells = prepared_project / ".bench" / "cells"
     taken = sum(file.stat().st_size for file in cells.rglob("*") if file.is_file())
     estimate = RunEstimate(Keys(protocol))

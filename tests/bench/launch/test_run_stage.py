@@ -12,8 +12,9 @@ from bench.launch.run_cells import run_cells
 from bench.launch.run_stage import run_stage
 from bench.protocol.cell import Cell
 from bench.protocol.protocol import read_protocol
-from bench.protocol.stage_specs import CELL_STAGES, STAGES
+from bench.protocol.stage_specs import STAGES
 from imssl.errors import Diverged
+from tests.bench.stage_calls import stage_calls
 
 METHODS = ("random-init", "moco", "moco-barlow")
 
@@ -28,19 +29,6 @@ def run(prepared_project, capsys):
         return status, captured.out, captured.err
 
     return run_it
-
-
-def calls(dataset: str) -> list[tuple[str, ...]]:
-    """What DVC runs for a data set once it is prepared, in its order."""
-    return [
-        arguments
-        for stage in CELL_STAGES
-        for arguments in (
-            [(stage, dataset, method) for method in METHODS]
-            if STAGES[stage].runs == "method"
-            else [(stage, dataset)]
-        )
-    ]
 
 
 @pytest.mark.parametrize(
@@ -84,13 +72,13 @@ def test_every_stage_has_a_module():
 
 
 def test_the_stages_compute_once_and_reuse_what_is_finished(run, edited):
-    for arguments in calls("chest"):
+    for arguments in stage_calls("chest", read_protocol()):
         status, out, err = run(*arguments)
         assert (status, err) == (0, "")
         assert "reused" not in out
         assert f"{arguments[0]} chest {arguments[-1] if len(arguments) == 3 else 'moco'} seed 0" in out
     results = {file: file.read_bytes() for file in Path("results").rglob("*") if file.is_file()}
-    for arguments in calls("chest"):
+    for arguments in stage_calls("chest", read_protocol()):
         status, out, _ = run(*arguments)
         assert status == 0
         assert all("reused" in line for line in out.splitlines())
@@ -113,7 +101,7 @@ def test_the_stages_compute_once_and_reuse_what_is_finished(run, edited):
 
 
 def test_what_the_stages_leave_is_whole_and_consistent(run):
-    for arguments in calls("fundus"):
+    for arguments in stage_calls("fundus", read_protocol()):
         assert run(*arguments)[0] == 0
     records = [read_record(file.parent) for file in Path("results").rglob("cell.json")]
     assert len(records) == len(METHODS) * (4 + 3 * 2)
@@ -122,14 +110,18 @@ def test_what_the_stages_leave_is_whole_and_consistent(run):
     assert not list(Path().rglob("*.partial"))
     ks = read_json(Path("results/fundus/ks/random-init/seed-0/metrics.json"))
     assert {row["fraction"] for row in ks} == {0.5}
-    reuse = read_json(Path("results/fundus/reuse/random-init/seed-0/metrics.json"))
+    # Of the encoder as initialised CKA would show what became of its batch norm.
+    assert read_json(Path("results/fundus/reuse/random-init/seed-0/metrics.json")) == []
+    reuse = read_json(Path("results/fundus/reuse/moco/seed-0/metrics.json"))
     assert len([row for row in reuse if row["metric"] in ("cka_linear", "cka_rbf")]) == 2 * 4 * 2
     half, full = (Path(f"results/fundus/finetune/random-init/seed-0/fraction-{f}") for f in ("0.5", "1"))
     subset, everything = ((folder / "subset.csv").read_text().split() for folder in (half, full))
     assert set(subset) < set(everything)
+    splits = [{line.rpartition(",")[2] for line in lines[1:]} for lines in (subset, everything)]
+    assert splits == [{"train", "val"}] * 2
     with np.load(full / "features.npz", allow_pickle=False) as features:
         assert sorted(features) == sorted(
-            ["ids", *(f"{when}_{i}" for when in ("before", "after") for i in range(1, 5))]
+            ["ids", "patients", *(f"{when}_{i}" for when in ("before", "after") for i in range(1, 5))]
         )
 
 
@@ -145,7 +137,7 @@ def test_a_diverged_cell_fails_alone_and_takes_what_builds_on_it(run, edited, mo
         return real(encoder, build, recipe, *rest)
 
     monkeypatch.setattr(stage, "pretrain", diverge_for_seed_0)
-    for arguments in calls("chest"):
+    for arguments in stage_calls("chest", read_protocol()):
         status, out, _ = run(*arguments)
         assert status == 0
         failed = [line for line in out.splitlines() if "FAILED" in line]
@@ -205,7 +197,7 @@ def test_the_cell_of_the_store_knows_the_command_that_computes_it(run):
 
 
 def test_a_stage_of_all_methods_computes_what_is_new_and_drops_who_has_left(run, edited):
-    for arguments in calls("chest")[: 2 * len(METHODS)]:
+    for arguments in stage_calls("chest", read_protocol())[: 2 * len(METHODS)]:
         assert run(*arguments)[0] == 0
     assert run("ks", "chest")[0] == 0
     edited("  moco-barlow:", "  moco-new: {file: moco.py, queue: 32}\n  moco-barlow:")

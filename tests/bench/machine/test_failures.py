@@ -24,6 +24,7 @@ from bench.launch.run_stage import run_stage
 from bench.machine.failures import machine_failure
 from bench.protocol.protocol import read_protocol
 from bench.summary.read import read_results
+from tests.bench.stage_calls import stage_calls
 
 ENCODERS = "results/chest/pretrain/moco/seed-*/encoder.safetensors"
 
@@ -216,12 +217,11 @@ def test_a_bug_is_not_taken_for_the_machine(prepared_project, monkeypatch):
 
 def test_a_method_that_really_diverges_is_a_hole_and_the_others_run(prepared_project, edited, capsys):
     edited("    projection: 16\n", "    projection: 16\n    scale: 1.0e+38\n")
-    later = ("finetune", "probe", "reuse", "ks")
-    runs = [("pretrain", "random-init"), ("probe", "random-init")]
-    for stage, method in [("pretrain", "moco-barlow"), *runs, *((stage, "moco-barlow") for stage in later)]:
-        assert run_stage([stage, "chest", method]) == 0
-        out = capsys.readouterr().out
-        assert ("FAILED" in out) == (method == "moco-barlow")
+    for arguments in stage_calls("chest", read_protocol()):
+        assert run_stage(arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        failed = {line.split()[2] for line in lines if "FAILED" in line}
+        assert failed == ({"moco-barlow"} & {line.split()[2] for line in lines})
     states = read_results(read_protocol()).states
     of = {cell.method: set() for cell in states}
     for cell, state in states.items():
@@ -264,15 +264,16 @@ def test_empty_classes_and_tiny_fractions_have_documented_outcomes(
         f"source: eyepacs\n    path: {tmp_path / 'eyes'}\n    grading: {grading}",
     )
     assert run_stage(["data", "fundus"]) == 0
-    for stage in ("pretrain", "finetune", "probe", "reuse", "ks"):
-        assert run_stage([stage, "fundus", "random-init"]) == 0
-    for file in Path("results/fundus/random-init").rglob(CELL_FILE):
+    for arguments in stage_calls("fundus", read_protocol()):
+        assert run_stage(arguments) == 0
+    for file in Path("results/fundus").rglob(CELL_FILE):
         record = read_record(file.parent)
         assert record.status == "done" or record.reason
     metrics = read_json(Path("results/fundus/finetune/random-init/seed-0/fraction-1/metrics.json"))
     smallest = read_json(Path("results/fundus/finetune/random-init/seed-0/fraction-1e-06/metrics.json"))
+    few, many = ({row["metric"]: row["value"] for row in rows} for rows in (smallest, metrics))
     # The smallest subset still shows every class that there is.
-    assert 1 <= smallest["labelled_images"] <= metrics["labelled_images"]
+    assert 1 <= few["labelled_images"] <= many["labelled_images"]
     if len(set(grades)) == 1:
-        assert metrics["macro_auroc"] is None
+        assert many["macro_auroc"] is None
         assert metrics["undefined_classes"]

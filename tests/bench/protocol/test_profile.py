@@ -41,7 +41,13 @@ def test_every_profile_is_a_protocol_whose_methods_load(empty, name):
     assert f"params.yaml is now profile {name}." in said
     protocol = read_protocol()
     assert protocol.profile == name
-    assert list(method_facts(protocol)) == ["random-init", "moco", "moco-mse", "moco-barlow"]
+    assert list(method_facts(protocol)) == [
+        "random-init",
+        "random-init-filled",
+        "moco",
+        "moco-mse",
+        "moco-barlow",
+    ]
     assert PLACEHOLDER.search(Path("params.yaml").read_text()) is None
 
 

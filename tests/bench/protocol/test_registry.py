@@ -13,11 +13,18 @@ from bench.protocol.registry import load_method, method_file
 from bench.report.pages.background import unchecked
 from imssl.errors import UserError
 
-BUILT_IN = {"random-init": "RandomInit", "moco": "Moco", "moco-mse": "MocoMse", "moco-barlow": "MocoBarlow"}
+BUILT_IN = {
+    "random-init": "RandomInit",
+    "random-init-filled": "RandomInitFilled",
+    "moco": "Moco",
+    "moco-mse": "MocoMse",
+    "moco-barlow": "MocoBarlow",
+}
 
 
 def test_each_built_in_method_loads_with_its_defaults(edited):
-    protocol = edited("  random-init: {}\n", "  random-init: {}\n  moco-mse: {}\n")
+    added = "  random-init: {}\n  random-init-filled: {}\n  moco-mse: {}\n"
+    protocol = edited("  random-init: {}\n", added)
     assert {method: load_method(method, protocol).method.__name__ for method in protocol.methods} == BUILT_IN
     settings = method_facts(protocol)
     assert settings["moco"].settings["hidden"] == 16  # as given

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imssl.datasets.fractions import label_subset
+from imssl.datasets.label_sets import label_subset
 from imssl.datasets.source import SPLITS
 from imssl.datasets.splits import assign_splits, draw_validation
 

@@ -14,6 +14,7 @@ from imssl.methods.moco import Moco, MocoSettings
 from imssl.methods.moco_barlow import MocoBarlow
 from imssl.methods.moco_mse import MocoMse
 from imssl.pretrain import Training
+from imssl.queue import KeyQueue
 from imssl.settings.pretraining import Optimisation
 
 METHODS = [Moco, MocoMse, MocoBarlow]
@@ -219,3 +220,50 @@ def test_contrast_is_learnt(make_method, make_batch):
         optimizer.step()
     assert losses[-1] < 0.8 * losses[0]
     assert moco.logged["top1"].item() == 1.0
+
+
+def test_own_keys_are_negatives_unless_they_are_masked(make_method, make_batch):
+    """Against the sum over the other images' keys, written out; the positive always counts."""
+    plain, masking = (small(make_method, mask_own_keys=mask, batch_norm_splits=1) for mask in (False, True))
+    batch = make_batch()
+    for moco in (plain, masking):
+        moco.train()
+        moco.queue.enqueue(torch.nn.functional.normalize(moco.queue.keys[:30].flip(0)), torch.arange(5, 35))
+    features = copy.deepcopy(plain.encoder)(batch.views[0]).embedding.detach().double().numpy()
+    q = normalised(head_in_numpy(plain.head, features))
+    losses = [moco.losses(batch)["contrastive"].item() for moco in (plain, masking)]
+    k, queue = plain.latest_keys.double().numpy(), plain.queue.keys.double().numpy()
+    for loss, mask in zip(losses, (False, True), strict=True):
+        terms = []
+        for i in range(16):
+            others = [j for j in range(40) if not (mask and int(plain.queue.indices[j]) == i)]
+            assert len(others) == 40 - (mask and 5 <= i < 35)
+            logits = np.array([q[i] @ k[i], *(q[i] @ queue[j] for j in others)]) / 0.2
+            terms.append(np.log(np.exp(logits).sum()) - logits[0])
+        assert loss == pytest.approx(np.mean(terms), rel=1e-5)
+    assert losses[1] < losses[0]
+
+
+def test_masked_keys_leave_a_finite_gradient(make_method, make_batch):
+    """Even where every key of the queue is one of the query's own image."""
+    moco, batch = small(make_method, mask_own_keys=True), make_batch()
+    moco.train()
+    moco.queue.indices.fill_(3)
+    losses = moco.losses(batch)
+    assert losses["contrastive"].isfinite()
+    losses["contrastive"].backward()
+    assert all(w.grad.isfinite().all() for w in moco.parameters() if w.grad is not None)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.25, 0.03125), (0.5, 0.125), (1.0, 0.5)])
+def test_how_many_queries_meet_an_earlier_key_of_their_image(share, expected):
+    """What the docstring says, on the queue itself: an order of its own for each epoch."""
+    images, batch = 1600, 16
+    queue, draw = KeyQueue(int(share * images), 2), torch.Generator().manual_seed(0)
+    met = []
+    for epoch in range(6):
+        for index in torch.randperm(images, generator=draw).split(batch):
+            if epoch:
+                met.append(torch.isin(index, queue.indices))
+            queue.enqueue(torch.zeros(batch, 2), index)
+    assert torch.cat(met).float().mean().item() == pytest.approx(expected, abs=0.02)

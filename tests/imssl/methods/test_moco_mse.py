@@ -56,7 +56,7 @@ def test_a_term_reaches_its_block_and_those_before(make_method, make_batch, bloc
 
 def test_equal_views_and_networks_have_no_error(make_method, make_batch):
     method, batch = make_method(MocoMse, **SMALL).eval(), make_batch()
-    same = type(batch)((batch.views[0],) * 2, batch.images, batch.generator, 0, 0.0)
+    same = type(batch)((batch.views[0],) * 2, batch.images, batch.index, batch.generator, 0, 0.0)
     terms = method.losses(same)
     np.testing.assert_allclose([terms[f"mse_{i}"].item() for i in range(1, 5)], 0, atol=1e-8)
 

@@ -29,14 +29,14 @@ def test_the_loss_and_its_gradient_equal_lightly(make_method, make_batch, temper
 
 def test_the_order_of_the_views_does_not_matter(make_method, make_batch):
     method, batch = make_method(Simclr, **SMALL).eval(), make_batch()
-    turned = type(batch)(batch.views[::-1], batch.images, batch.generator, 0, 0.0)
+    turned = type(batch)(batch.views[::-1], batch.images, batch.index, batch.generator, 0, 0.0)
     loss, other = (method.losses(b)["contrastive"].item() for b in (batch, turned))
     assert loss == pytest.approx(other, rel=1e-5)
 
 
 def test_equal_views_of_different_images_are_found(make_method, make_batch):
     method, batch = make_method(Simclr, **SMALL).eval(), make_batch()
-    method.losses(type(batch)((batch.views[0],) * 2, batch.images, batch.generator, 0, 0.0))
+    method.losses(type(batch)((batch.views[0],) * 2, batch.images, batch.index, batch.generator, 0, 0.0))
     assert method.logged["top1"].item() == 1.0
 
 
