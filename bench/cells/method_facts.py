@@ -47,10 +47,6 @@ class MethodFacts:
     on_datasets: dict[str, dict[str, Any]]
     optimisation: dict[str, Any]
 
-    def settings_on(self, dataset: str) -> dict[str, Any]:
-        """Hyper-parameters on a data set."""
-        return self.on_datasets.get(dataset, self.settings)
-
     @property
     def has_reuse(self) -> bool:
         """Whether CKA before and after fine-tuning says how far the features are reused.
@@ -59,6 +55,10 @@ class MethodFacts:
         images: CKA is .3 to .5 where these alone have changed.
         """
         return self.pretrains or self.fills_batch_norm
+
+    def settings_on(self, dataset: str) -> dict[str, Any]:
+        """Hyper-parameters on a data set."""
+        return self.on_datasets.get(dataset, self.settings)
 
 
 _known: dict[str, MethodFacts] = {}

@@ -11,7 +11,7 @@ from bench.cells.records import read_record
 from bench.cells.store import cell_folder
 from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import Protocol
-from bench.protocol.stage_specs import STAGES, Stage, Workload
+from bench.protocol.stage_specs import STAGES, CellSize, Stage
 from imssl.datasets.prepared import read_card
 from imssl.errors import UserError
 
@@ -119,10 +119,10 @@ class RunEstimate:
         self._measured[cell] = seconds
         self._compare()
 
-    def workload(self, cell: Cell) -> Workload:
-        """What a cell has before it."""
+    def size(self, cell: Cell) -> CellSize:
+        """What decides how much a cell has to do."""
         images = self._images[cell.dataset]
-        return Workload(
+        return CellSize(
             protocol=self.protocol,
             dataset=cell.dataset,
             images=images,
@@ -142,7 +142,7 @@ class RunEstimate:
             self._rate = sum(took.values()) / sum(expected.values())
 
     def _work(self, cell: Cell) -> float:
-        work, costs = STAGES[cell.stage].work(self.workload(cell)), self.costs
+        work, costs = STAGES[cell.stage].work(self.size(cell)), self.costs
         return (
             costs.fixed
             + work.pretraining_images * costs.pretrain[cell.dataset, cell.method]

@@ -153,7 +153,7 @@ def _bytes(protocol: Protocol, estimate: RunEstimate, unprepared: Sequence[str])
     weights = sum(tensor.numel() * tensor.element_size() for tensor in encoder.state_dict().values())
     features = 2 * 4 * sum(encoder.block_widths)
     cells = sum(
-        _cell_bytes(STAGES[cell.stage].work(estimate.workload(cell)), weights, features)
+        _cell_bytes(STAGES[cell.stage].work(estimate.size(cell)), weights, features)
         for cell in estimate.cells
         if not estimate.is_done(cell)
     )

@@ -18,8 +18,8 @@ PREDICTIONS_FILE = "predictions.csv"
 
 
 @dataclass(frozen=True)
-class Workload:
-    """What a cell has before it.
+class CellSize:
+    """What decides how much a cell has to do.
 
     Attributes:
         protocol: that it belongs to.
@@ -92,7 +92,7 @@ class StageSpec:
     reads_images: bool = False
     on_device: bool = False
     predictions: Mapping[int | None, str] | None = None
-    work: Callable[[Workload], Work] = lambda workload: Work()
+    work: Callable[[CellSize], Work] = lambda size: Work()
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -125,13 +125,13 @@ def _finetune_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
     }
 
 
-def _pretraining(workload: Workload) -> Work:
+def _pretraining(size: CellSize) -> Work:
     # Imported here: a stage that trains nothing must not load what trains.
     from imssl.monitor import LARGEST_BANK, MOST_QUERIES
 
-    images, settings = workload.images, workload.protocol.pretrain_of(workload.dataset)
+    images, settings = size.images, size.protocol.pretrain_of(size.dataset)
     monitored = min(images["train"], LARGEST_BANK) + min(images["val"], MOST_QUERIES)
-    if not workload.pretrains:
+    if not size.pretrains:
         return Work(encoded_images=monitored, encoders=1)
     # A set of a few images may be shorter than a batch, before anybody has looked at it.
     images_at_least = max(images["train"], settings.batch_size)
@@ -144,37 +144,37 @@ def _pretraining(workload: Workload) -> Work:
     )
 
 
-def _finetuning(workload: Workload) -> Work:
-    images, settings = workload.images, workload.protocol.finetune
-    batches = -(-workload.labelled // settings.batch_size)
+def _finetuning(size: CellSize) -> Work:
+    images, settings = size.images, size.protocol.finetune
+    batches = -(-size.labelled // settings.batch_size)
     steps = max(settings.epochs * batches, settings.min_steps)
     predicted = (settings.evaluations + 1) * images["val"] + images["test"]
-    compared = min(workload.protocol.reuse.samples, images["test"])
+    compared = min(size.protocol.reuse.samples, images["test"])
     return Work(
         finetuning_steps=steps,
-        finetuning_images=steps * workload.labelled / batches,
+        finetuning_images=steps * size.labelled / batches,
         encoded_images=predicted + 2 * compared,
         prediction_rows=images["val"] + images["test"],
-        feature_rows=workload.protocol.reuse.samples,
+        feature_rows=size.protocol.reuse.samples,
     )
 
 
-def _frozen_fit(workload: Workload) -> Work:
-    images = workload.images
+def _frozen_fit(size: CellSize) -> Work:
+    images = size.images
     return Work(
         encoded_images=sum(images.values()),
-        last_block_fits=workload.labelled,
+        last_block_fits=size.labelled,
         prediction_rows=images["val"] + images["test"],
     )
 
 
-def _nearest_neighbours(workload: Workload) -> Work:
-    images = workload.images
+def _nearest_neighbours(size: CellSize) -> Work:
+    images = size.images
     return Work(encoded_images=sum(images.values()), prediction_rows=images["val"] + images["test"])
 
 
-def _probing(workload: Workload) -> Work:
-    images = workload.images
+def _probing(size: CellSize) -> Work:
+    images = size.images
     return Work(
         encoded_images=sum(images.values()),
         all_block_fits=images["train"],
@@ -251,7 +251,7 @@ STAGES: dict[str, StageSpec] = {
         runs="dataset",
         builds_on=("finetune",),
         settings=lambda protocol, dataset: {"reuse": values(protocol.reuse)},
-        work=lambda workload: Work(comparisons=len(workload.protocol.label_fractions)),
+        work=lambda size: Work(comparisons=len(size.protocol.label_fractions)),
     ),
     "ks": StageSpec(
         about="KS distance of the outputs at small shares of the labels to those at all labels",
