@@ -13,7 +13,7 @@ from bench.report.charts.encodings import (
 )
 from bench.report.charts.vega import FAINT
 from bench.report.layout import Figure, listed, number
-from bench.report.reliability_diagrams import PREDICTED
+from bench.report.tables.reliability_diagrams import PREDICTED
 from bench.summary.summary import Summary
 from imssl.calibration import Reliability
 

@@ -18,7 +18,6 @@ from bench.report.charts.encodings import (
 )
 from bench.report.charts.vega import FAINT
 from bench.report.entries import cka_patient_interval
-from bench.report.label_counts import labels_drawn
 from bench.report.layout import (
     EVALUATION_NAMES,
     EVALUATION_REMARKS,
@@ -29,6 +28,7 @@ from bench.report.layout import (
     percent,
     span,
 )
+from bench.report.tables.label_counts import labels_drawn
 from bench.summary.summary import Measurement, Summary
 from imssl.settings.encoder import BLOCKS
 
@@ -55,7 +55,9 @@ def label_efficiency(
         return None
     x = alt.X(
         "at:Q",
-        title="share of labels (log scale), training + validation images drawn",
+        title="share of labels (log), training + validation images"
+        if any(drawn.values())
+        else "share of labels (log)",
         scale=alt.Scale(type="log", domain=[fractions[0] / 1.35, 1.35], nice=False),
         axis=alt.Axis(values=list(fractions), labelExpr=_two_lines(drawn), grid=False, labelOverlap=True),
     )

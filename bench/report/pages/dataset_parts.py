@@ -10,8 +10,8 @@ from bench.report.charts.sample_images import Strip, sample_strip
 from bench.report.entries import quantities
 from bench.report.layout import BY_FRACTION, KERNEL_NAMES, Figure, Table
 from bench.report.output_distributions import outputs_of
-from bench.report.reliability_diagrams import reliability_diagrams
 from bench.report.tables import per_dataset
+from bench.report.tables.reliability_diagrams import reliability_diagrams
 from bench.report.view import View
 
 

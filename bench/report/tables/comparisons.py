@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.report.entries import hole_of
-from bench.report.label_counts import NOTE as LABELS_NOTE
-from bench.report.label_counts import labels_drawn
 from bench.report.layout import (
     BY_FRACTION,
     EVALUATION_NAMES,
@@ -22,6 +20,8 @@ from bench.report.layout import (
     signed,
     span,
 )
+from bench.report.tables.label_counts import NOTE as LABELS_NOTE
+from bench.report.tables.label_counts import labels_drawn
 from bench.report.view import Record, View
 from bench.report.wording import difference_note, p_value, score_note
 from bench.summary.summary import Measurement

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.report.entries import entry_of, seed_note, styles_of
-from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Column, Row, Table, number
+from bench.report.layout import EVALUATION_NAMES, LOWER_IS_BETTER, METRIC_NAMES, Column, Row, Table, number
 from bench.report.tables.comparisons import Scope, columns_of, places_of
 from bench.report.view import View
 from bench.summary.summary import Measurement
@@ -21,10 +21,10 @@ METRIC_NOTES = {
     "macro_average_precision": _BY_CHANCE,
     "sensitivity_at_90_specificity": "The threshold is read off the test images' ROC curve, where at most "
     "10% of those without the class are called positive; none is carried over from validation.",
-    "brier_score": "Lower is better. The mean squared difference of probability and outcome (Brier 1950): of "
+    "brier_score": "The mean squared difference of probability and outcome (Brier 1950): of "
     "class 1 for a binary task, averaged over the labels for a multilabel one (both 0 to 1), and summed over "
     "the classes otherwise (0 to 2).",
-    "calibration_error": "Lower is better. The gap between predicted probability and frequency, over at most "
+    "calibration_error": "The gap between predicted probability and frequency, over at most "
     f"{BINS} bins of equal mass, each weighted by its images: of class 1 for a binary task, averaged over "
     "the labels for a multilabel one, and of the predicted class otherwise. With few test images even a "
     "perfect model has an error above 0.",
@@ -50,7 +50,8 @@ def other_metric_tables(scope: Scope, evaluation: str) -> list[Table]:
         title = f"{EVALUATION_NAMES[evaluation]}: {METRIC_NAMES[metric]}"
         name = f"{evaluation}-{metric.replace('_', '-')}"
         columns = tuple(_columns(part, evaluation, metric))
-        note = f"{seed_note(view.summary)} {METRIC_NOTES.get(metric, '')}".rstrip()
+        direction = "Lower is better." if metric in LOWER_IS_BETTER else ""
+        note = " ".join(filter(None, (seed_note(view.summary), direction, METRIC_NOTES.get(metric))))
         tables.append(Table(name, title, "Method", columns, tuple(rows), note, evaluation, metric))
     return tables
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from bench.report.entries import cka_patient_interval, entry_of, hole_of, seed_note, styles_of
-from bench.report.label_counts import NOTE as LABELS_NOTE
-from bench.report.label_counts import labels_drawn
 from bench.report.layout import KERNEL_NAMES, METRIC_NAMES, Column, Entry, Row, Table, number, percent, span
 from bench.report.output_distributions import READ_AT, Outputs
-from bench.report.reliability_diagrams import GAP_NOTE
+from bench.report.tables.label_counts import NOTE as LABELS_NOTE
+from bench.report.tables.label_counts import labels_drawn
+from bench.report.tables.reliability_diagrams import GAP_NOTE
 from bench.summary.summary import Measurement, Summary
 from imssl.calibration import BINS, Reliability
 from imssl.settings.encoder import BLOCKS
