@@ -6,7 +6,6 @@ import pandas as pd
 
 from bench.report.entries import hole_of
 from bench.report.layout import (
-    BY_FRACTION,
     EVALUATION_NAMES,
     LOWER_IS_BETTER,
     METRIC_NAMES,
@@ -70,6 +69,7 @@ def score_table(scope: Scope, evaluation: str) -> Table:
             entries.append(aggregate_entry(view, (evaluation, None, None, method), "mean_rank"))
         rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
     columns = columns_of(scope, evaluation)
+    labels_note = LABELS_NOTE if any(column.small for column in columns) else ""
     if scope.is_whole:
         columns.append(Column("mean rank", group=OVER_ALL, group_small="all columns", lower_is_better=True))
     return Table(
@@ -78,7 +78,7 @@ def score_table(scope: Scope, evaluation: str) -> Table:
         corner="Method",
         columns=tuple(columns),
         rows=tuple(rows),
-        note=f"{_score_note(view)} {labels_note(evaluation)}".rstrip(),
+        note=f"{_score_note(view)} {labels_note}".rstrip(),
         evaluation=evaluation,
         metric="primary",
     )
@@ -206,8 +206,3 @@ def _score_note(view: View) -> str:
     protocol = view.summary.protocol
     units = sorted({f"{column.units:,} {column.unit}" for column in view.summary.columns.values()})
     return score_note(len(protocol.seeds), units, protocol.report)
-
-
-def labels_note(evaluation: str) -> str:
-    """What stands below a share of the labels; nothing where the columns are blocks."""
-    return LABELS_NOTE if evaluation in BY_FRACTION else ""
