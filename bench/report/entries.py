@@ -43,6 +43,20 @@ def hole_of(summary: Summary, measurement: Measurement) -> Entry:
     return Entry(counted, tuple(lines[:3]), hole=True, title=title)
 
 
+def cka_patient_interval(summary: Summary, measurement: Measurement) -> tuple[float, float] | None:
+    """Ends of a CKA's interval over patients, averaged over the seeds; None where a seed has none."""
+    ends = [
+        summary.mean(measurement._replace(metric=f"{measurement.metric}_{end}")) for end in ("low", "high")
+    ]
+    return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+
+
+def seed_note(summary: Summary) -> str:
+    """What a mean over the seeds and the range below it are."""
+    seeds = len(summary.protocol.seeds)
+    return f"Mean over {seeds} seeds; below it the lowest and the highest seed." if seeds > 1 else "One seed."
+
+
 def styles_of(summary: Summary) -> dict[str, MethodStyle]:
     """How each method looks, by id."""
     return method_styles(tuple(summary.protocol.methods))

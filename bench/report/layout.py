@@ -16,7 +16,14 @@ METRIC_NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "qwk": "quadratic weighted kappa",
+    "macro_average_precision": "macro average precision",
+    "average_precision": "average precision",
+    "sensitivity_at_90_specificity": "sensitivity at 90% specificity",
+    "brier_score": "Brier score",
+    "calibration_error": "expected calibration error",
 }
+# Of all other metrics the higher value is the better one.
+LOWER_IS_BETTER = frozenset({"brier_score", "calibration_error"})
 
 EVALUATION_NAMES = {
     "finetune": "Fine-tuning of all weights",
@@ -113,6 +120,7 @@ class Column:
         dataset: that its cells are about; the filter finds it by this.
         fraction: of the labels, likewise.
         place: fraction or block of its cells, as the cell details name it; empty: no details.
+        lower_is_better: that sorting by it starts with the lowest number.
     """
 
     label: str
@@ -123,6 +131,7 @@ class Column:
     dataset: str = ""
     fraction: str = ""
     place: str = ""
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True)

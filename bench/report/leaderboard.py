@@ -26,7 +26,8 @@ from bench.report.pages.dataset_parts import DatasetCharts, chart_tables, datase
 from bench.report.pages.details import cell_details
 from bench.report.pages.headline import headline
 from bench.report.pages.method_page import method_context, own_curves
-from bench.report.tables.comparisons import Scope, difference_table, other_metric_tables, score_table
+from bench.report.tables.comparisons import Scope, difference_table, score_table
+from bench.report.tables.other_metrics import other_metric_tables
 from bench.report.tables.over_datasets import aggregate_table, efficiency_table
 from bench.report.tables.paper_tables import claim_table, differences_counted, ledger_table
 from bench.report.view import View, view_of

@@ -10,8 +10,6 @@ import pandas as pd
 
 # What tells one measurement from another, apart from the seed.
 MEASUREMENT = ["dataset", "method", "evaluation", "fraction", "block", "class", "metric"]
-# The same without the method: the measurements that are compared with one another.
-COMPARISON = [name for name in MEASUREMENT if name != "method"]
 
 
 def too_few_seeds(seeds: int, least_seeds: int) -> str:
@@ -43,19 +41,6 @@ def over_seeds(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
     incomplete = summary["found"] < len(seeds)
     summary.loc[incomplete, ["mean", "lowest", "highest"]] = np.nan
     return summary
-
-
-def with_best(summary: pd.DataFrame) -> pd.DataFrame:
-    """Mark the highest mean of each comparison; equal means share the mark.
-
-    Args:
-        summary: as from :func:`over_seeds`.
-
-    Returns:
-        The same rows with a column ``best``; False where there is no mean.
-    """
-    highest = summary.groupby(COMPARISON, sort=False, dropna=False)["mean"].transform("max")
-    return summary.assign(best=summary["mean"].notna() & (summary["mean"] == highest))
 
 
 def undefined_classes(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES, Stage
 from bench.summary.bootstrap import Interval
 from bench.summary.draws import Comparison, ComparisonDraws, draw_comparisons
-from bench.summary.over_seeds import MEASUREMENT, curve_means, over_seeds, with_best
+from bench.summary.over_seeds import MEASUREMENT, curve_means, over_seeds
 from bench.summary.read import CellState, Results
 
 
@@ -34,7 +34,7 @@ class Summary:
     Attributes:
         protocol: what was asked for.
         results: what is there.
-        measured: one row of `over_seeds` with ``best``, by measurement.
+        measured: one row of `over_seeds`, by measurement.
         columns: the primary metric of every method and its bootstrap draws, see bench.summary.draws.
         intervals: of the primary metric, for measurements with results of every seed.
         curves: of pretraining, see `curve_means`.
@@ -84,7 +84,7 @@ class Summary:
 
 def summarise(protocol: Protocol, results: Results) -> Summary:
     """Summarise all results over the seeds, with intervals of the primary metrics."""
-    summary = with_best(over_seeds(results.table, protocol.seeds))
+    summary = over_seeds(results.table, protocol.seeds)
     rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
     whose = ["dataset", "method", "seed"]
     histories = pd.DataFrame(columns=[*whose, "epoch"])

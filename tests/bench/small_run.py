@@ -122,7 +122,14 @@ def write_cell_files(cell, folder):
         rows = [
             {"fraction": f, "block": b, "metric": f"cka_{k}{suffix}", "value": value}
             for (f, b, k), observed in similarity.items()
-            for suffix, value in (("", observed), ("_null_mean", 0.0), ("_null_95", 0.02), ("_p_value", 0.01))
+            for suffix, value in (
+                ("", observed),
+                ("_low", observed - 0.06),
+                ("_high", observed + 0.04),
+                ("_null_mean", 0.0),
+                ("_null_95", 0.02),
+                ("_p_value", 0.01),
+            )
         ]
     elif cell.stage == "ks":
         per_class = dict(zip(owner.classes, (0.1, 0.2, 0.3 + cell.seed / 10), strict=True))
@@ -143,7 +150,8 @@ def choices_of(cell):
     if cell.stage == "probe":
         return {"validation_metric": 0.5, "l2": 0.1, "converged": True}
     chosen = {"best_step": 5, "seconds": 1.0} if cell.stage == "finetune" else {"l2": 0.01, "converged": True}
-    return {**chosen, "labelled_images": round(80 * cell.fraction)}
+    drawn = {"labelled_images": round(80 * cell.fraction), "labelled_share": cell.fraction}
+    return {**chosen, **drawn, "labelled_validation_images": round(20 * cell.fraction)}
 
 
 def write_run(protocol):

@@ -1,5 +1,6 @@
 """The charts of what was measured: by share of labels, by block, by class, and against cost."""
 
+import json
 from collections.abc import Sequence
 
 import altair as alt
@@ -16,6 +17,7 @@ from bench.report.charts.encodings import (
     written_at_usual_size,
 )
 from bench.report.charts.vega import FAINT
+from bench.report.entries import cka_patient_interval
 from bench.report.layout import (
     EVALUATION_NAMES,
     EVALUATION_REMARKS,
@@ -24,7 +26,9 @@ from bench.report.layout import (
     Figure,
     number,
     percent,
+    span,
 )
+from bench.report.tables.label_counts import labels_drawn
 from bench.summary.summary import Measurement, Summary
 from imssl.settings.encoder import BLOCKS
 
@@ -38,20 +42,24 @@ def label_efficiency(
     """Primary metric against the share of labels."""
     metric, fractions = summary.primary(dataset), summary.protocol.label_fractions
     records: list[Record] = []
+    drawn = {share: labels_drawn(summary, dataset, evaluation, share) for share in fractions}
     for place, method in enumerate(methods):
         shift = SPREAD ** (place - (len(methods) - 1) / 2)
         for fraction in fractions:
             name = Measurement(dataset, method, evaluation, fraction, None, "", metric)
             share = percent(fraction)
-            if record := measured_record(summary, name, f"{share} of the labels"):
+            labels = f"{share} of the labels" + (f" ({drawn[fraction]})" if drawn[fraction] else "")
+            if record := measured_record(summary, name, labels):
                 records.append(record | {"share": share, "at": round(fraction * shift, 6)})
     if not records:
         return None
     x = alt.X(
         "at:Q",
-        title="share of labels (log scale)",
+        title="share of labels (log), training + validation images"
+        if any(drawn.values())
+        else "share of labels (log)",
         scale=alt.Scale(type="log", domain=[fractions[0] / 1.35, 1.35], nice=False),
-        axis=alt.Axis(values=list(fractions), format="~%", grid=False, labelOverlap=True),
+        axis=alt.Axis(values=list(fractions), labelExpr=_two_lines(drawn), grid=False, labelOverlap=True),
     )
     title = f"{dataset}: {METRIC_NAMES[metric]}"
     words = f"{EVALUATION_NAMES[evaluation]}, {title} by share of labels. "
@@ -62,6 +70,13 @@ def label_efficiency(
     return figure(
         summary, f"{evaluation}-{dataset}", title, words, methods, records, written_at_usual_size(chart)
     )
+
+
+def _two_lines(drawn: dict[float, str]) -> str:
+    """Vega expression of an axis' labels: the share, and below it the images drawn for it."""
+    # "12 + 2 images, 1.5% drawn" is too wide for a tick; the whole is said when a mark is pointed at.
+    counts = {f"{share:g}": words.partition(" images")[0] for share, words in drawn.items()}
+    return f"[format(datum.value, '~%'), ({json.dumps(counts)})[datum.value]]"
 
 
 def probing_profile(summary: Summary, dataset: str, methods: Sequence[str]) -> Figure | None:
@@ -86,7 +101,7 @@ def probing_profile(summary: Summary, dataset: str, methods: Sequence[str]) -> F
 def cka_chart(
     summary: Summary, dataset: str, kernel: str, fraction: float, methods: Sequence[str]
 ) -> Figure | None:
-    """CKA before and after fine-tuning by block, and the highest null of each block."""
+    """CKA before and after fine-tuning by block with its interval, and the highest null of each block."""
     records: list[Record] = []
     for method in methods:
         for block in range(1, BLOCKS + 1):
@@ -94,19 +109,29 @@ def cka_chart(
             null = summary.mean(name._replace(metric=f"cka_{kernel}_null_95"))
             record = measured_record(summary, name, f"block {block}")
             if record and null is not None:
-                words = f"{record['says']}, null {number(null)}"
+                words = record["says"]
+                if patients := cka_patient_interval(summary, name):
+                    record |= {"low": round(patients[0], 5), "high": round(patients[1], 5)}
+                    words += f", patients {span(*patients)}"
+                words += f", null {number(null)}"
                 records.append(record | {"block": block, "null": round(null, 5), "says": words})
     if not records:
         return None
     base = alt.Chart()
     x = alt.X("block:O", title="block", axis=alt.Axis(labelAngle=0))
-    lowest = min(0.0, *(record["mean"] for record in records))
+    shift = alt.XOffset("method:N", sort=list(methods))
+    lowest = min(0.0, *(record.get(end, 0.0) for record in records for end in ("mean", "low")))
     y = alt.Y("mean:Q", title="CKA", scale=alt.Scale(domain=[lowest, 1]))
     encoding = method_encoding(drawn_styles(summary, records))
     chart = alt.layer(
         base.mark_tick(color=FAINT, thickness=2, width=26).encode(x=x, y=alt.Y("max(null):Q", title="CKA")),
-        base.mark_line(strokeWidth=1.5, opacity=0.7).encode(x=x, y=y, color=encoding["color"]),
-        base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, **encoding, tooltip="says:N"),
+        base.mark_line(strokeWidth=1.5, opacity=0.7).encode(x=x, xOffset=shift, y=y, color=encoding["color"]),
+        base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(
+            x=x, xOffset=shift, y=alt.Y("low:Q", title="CKA"), y2="high:Q", color=encoding["color"]
+        ),
+        base.mark_point(filled=True, size=70, opacity=1).encode(
+            x=x, xOffset=shift, y=y, **encoding, tooltip="says:N"
+        ),
     )
     title = f"{dataset}: {KERNEL_NAMES[kernel]}, {percent(fraction)} labels"
     words = f"CKA before and after fine-tuning, {title}. {at_last(records, 'block', 'block {}')}"

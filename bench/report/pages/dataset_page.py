@@ -5,7 +5,8 @@ from typing import Any
 from bench.report.layout import EVALUATION_NAMES, KERNEL_NAMES, METRIC_NAMES
 from bench.report.pages.background import data_card
 from bench.report.pages.dataset_parts import DatasetCharts, chart_tables
-from bench.report.tables.comparisons import Scope, difference_table, other_metric_tables, score_table
+from bench.report.tables.comparisons import Scope, difference_table, score_table
+from bench.report.tables.other_metrics import class_precision_tables, other_metric_tables
 from bench.report.view import View
 
 
@@ -36,7 +37,7 @@ def dataset_context(
                 "name": name,
                 "scores": score_table(scope, evaluation),
                 "differences": difference_table(scope, evaluation),
-                "others": other_metric_tables(scope, evaluation),
+                "others": other_metric_tables(scope, evaluation) + class_precision_tables(scope, evaluation),
             }
             for evaluation, name in EVALUATION_NAMES.items()
         ],
@@ -50,6 +51,8 @@ def dataset_context(
         "ks": charts.ks,
         "outputs": charts.outputs,
         "ks_numbers": [numbers.ks, *charts.outputs_numbers],
+        "reliability": charts.reliability,
+        "reliability_numbers": charts.reliability_numbers,
         "curves": charts.curves,
         "curve_numbers": numbers.curves,
         "cost": charts.cost,

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from bench.report.charts import result_charts
 from bench.report.charts.curve_charts import curve_chart, outputs_chart
+from bench.report.charts.reliability_chart import reliability_chart
 from bench.report.charts.sample_images import Strip, sample_strip
 from bench.report.entries import quantities
 from bench.report.layout import BY_FRACTION, KERNEL_NAMES, Figure, Table
 from bench.report.output_distributions import outputs_of
 from bench.report.tables import per_dataset
+from bench.report.tables.reliability_diagrams import reliability_diagrams
 from bench.report.view import View
 
 
@@ -24,6 +26,8 @@ class DatasetCharts:
         ks: by class.
         outputs: the distributions behind the KS distance.
         outputs_numbers: the same as a table.
+        reliability: what was predicted against what came true.
+        reliability_numbers: the same as a table.
         curves: of pretraining.
         cost: against quality.
         samples: images and views.
@@ -35,6 +39,8 @@ class DatasetCharts:
     ks: list[Figure]
     outputs: list[Figure]
     outputs_numbers: list[Table]
+    reliability: list[Figure]
+    reliability_numbers: list[Table]
     curves: list[Figure]
     cost: list[Figure]
     samples: list[Strip]
@@ -65,6 +71,7 @@ def dataset_charts(view: View, dataset: str) -> DatasetCharts:
     }
     outputs = outputs_of(summary, dataset, methods)
     outputs_figure = outputs_chart(summary, dataset, outputs, methods)
+    diagrams = reliability_diagrams(summary, dataset, methods)
     curves = [
         curve_chart(summary, dataset, quantity, axis, methods)
         for quantity, _, axis in quantities(summary, dataset)
@@ -77,6 +84,8 @@ def dataset_charts(view: View, dataset: str) -> DatasetCharts:
         ks=_present(result_charts.ks_chart(summary, dataset, fractions[0], methods)),
         outputs=_present(outputs_figure),
         outputs_numbers=[per_dataset.outputs_table(summary, dataset, outputs)] if outputs_figure else [],
+        reliability=_present(reliability_chart(summary, dataset, diagrams, methods)),
+        reliability_numbers=[per_dataset.reliability_table(summary, dataset, diagrams)] if diagrams else [],
         curves=[figure for figure in curves if figure],
         cost=_present(result_charts.cost_chart(summary, dataset, methods)),
         samples=[strip] if strip else [],

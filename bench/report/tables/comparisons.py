@@ -1,13 +1,13 @@
 """The tables that compare: methods as rows, data sets and label fractions (or blocks) as columns."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from bench.report.entries import entry_of, hole_of
+from bench.report.entries import hole_of
 from bench.report.layout import (
     EVALUATION_NAMES,
+    LOWER_IS_BETTER,
     METRIC_NAMES,
     Column,
     Entry,
@@ -19,6 +19,8 @@ from bench.report.layout import (
     signed,
     span,
 )
+from bench.report.tables.label_counts import NOTE as LABELS_NOTE
+from bench.report.tables.label_counts import labels_drawn
 from bench.report.view import Record, View
 from bench.report.wording import difference_note, p_value, score_note
 from bench.summary.summary import Measurement
@@ -66,44 +68,20 @@ def score_table(scope: Scope, evaluation: str) -> Table:
         if scope.is_whole:
             entries.append(aggregate_entry(view, (evaluation, None, None, method), "mean_rank"))
         rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
-    columns = _columns(scope, evaluation)
+    columns = columns_of(scope, evaluation)
+    labels_note = LABELS_NOTE if any(column.small for column in columns) else ""
     if scope.is_whole:
-        columns.append(Column("mean rank", group=OVER_ALL, group_small="all columns"))
+        columns.append(Column("mean rank", group=OVER_ALL, group_small="all columns", lower_is_better=True))
     return Table(
         id=f"scores-{evaluation}",
         title=f"{EVALUATION_NAMES[evaluation]}: primary metric",
         corner="Method",
         columns=tuple(columns),
         rows=tuple(rows),
-        note=_score_note(view),
+        note=f"{_score_note(view)} {labels_note}".rstrip(),
         evaluation=evaluation,
         metric="primary",
     )
-
-
-def other_metric_tables(scope: Scope, evaluation: str) -> list[Table]:
-    """The other metrics: mean over the seeds, lowest and highest seed; a table each."""
-    view, tables = scope.view, []
-    for metric in ("macro_auroc", "auroc", "macro_f1", "accuracy", "balanced_accuracy", "qwk"):
-        datasets = tuple(name for name in scope.datasets if metric in _other_metrics(view, name))
-        if not datasets:
-            continue
-        part = replace(scope, datasets=datasets)
-        rows = []
-        for method in view.methods:
-            entries = [
-                entry_of(view.summary, Measurement(dataset, method, evaluation, *place, "", metric))
-                for dataset in datasets
-                for place in places_of(part, evaluation)
-            ]
-            rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
-        title = f"{EVALUATION_NAMES[evaluation]}: {METRIC_NAMES[metric]}"
-        name = f"{evaluation}-{metric.replace('_', '-')}"
-        columns = tuple(_columns(part, evaluation, METRIC_NAMES[metric]))
-        tables.append(
-            Table(name, title, "Method", columns, tuple(rows), _seed_note(view), evaluation, metric)
-        )
-    return tables
 
 
 def difference_table(scope: Scope, evaluation: str) -> Table:
@@ -130,7 +108,7 @@ def difference_table(scope: Scope, evaluation: str) -> Table:
         id=f"differences-{evaluation}",
         title=f"{EVALUATION_NAMES[evaluation]}: difference to {baseline}",
         corner="Method",
-        columns=tuple(_columns(scope, evaluation)),
+        columns=tuple(columns_of(scope, evaluation)),
         rows=tuple(rows),
         note=difference_note("Method", baseline, seeds, settings) + marks,
         evaluation=evaluation,
@@ -202,56 +180,29 @@ def place_name(place: tuple[float | None, int | None]) -> str:
     return f"block {block}" if block else "" if fraction is None else percent(fraction)
 
 
-def _columns(scope: Scope, evaluation: str, metric: str = "") -> list[Column]:
+def columns_of(scope: Scope, evaluation: str, metric: str = "") -> list[Column]:
     """A column per data set and place; below the data set stands its primary metric, or the given one."""
-    columns = []
+    columns, summary = [], scope.view.summary
     for dataset in scope.datasets:
-        named = metric or METRIC_NAMES[scope.view.summary.primary(dataset)]
+        judged_by = metric or summary.primary(dataset)
         for fraction, block in places_of(scope, evaluation):
             written = "" if fraction is None else f"{fraction:g}"
             columns.append(
                 Column(
                     place_name((fraction, block)),
-                    _labelled_images(scope.view, dataset, evaluation, fraction),
+                    labels_drawn(summary, dataset, evaluation, fraction),
                     group=dataset,
-                    group_small=named,
+                    group_small=METRIC_NAMES[judged_by],
                     dataset=dataset,
                     fraction=written,
                     place=written or f"block-{block}",
+                    lower_is_better=judged_by in LOWER_IS_BETTER,
                 )
             )
     return columns
-
-
-def _labelled_images(view: View, dataset: str, evaluation: str, fraction: float | None) -> str:
-    counts: set[int] = set()
-    for method in view.methods if fraction is not None else ():
-        name = Measurement(dataset, method, evaluation, fraction, None, "", "labelled_images")
-        row = view.summary.measured.get(name)
-        if row is not None and view.summary.mean(name) is not None:
-            counts |= {int(row["lowest"]), int(row["highest"])}
-    if not counts:
-        return ""
-    low, high = min(counts), max(counts)
-    return f"{low:,} images" if low == high else f"{low:,}–{high:,} images"
-
-
-def _other_metrics(view: View, dataset: str) -> Sequence[str]:
-    card = view.summary.results.cards.get(dataset)
-    if card is None:
-        return ()
-    names = ["macro_f1", "accuracy", "balanced_accuracy"]
-    names += ["auroc"] if card.task == "binary" else ["macro_auroc"]
-    names += ["qwk"] if card.task == "ordinal" else []
-    return [name for name in names if name != card.primary_metric]
 
 
 def _score_note(view: View) -> str:
     protocol = view.summary.protocol
     units = sorted({f"{column.units:,} {column.unit}" for column in view.summary.columns.values()})
     return score_note(len(protocol.seeds), units, protocol.report)
-
-
-def _seed_note(view: View) -> str:
-    seeds = len(view.summary.protocol.seeds)
-    return f"Mean over {seeds} seeds; below it the lowest and the highest seed." if seeds > 1 else "One seed."

@@ -29,9 +29,12 @@ def aggregate_table(scope: Scope, evaluation: str) -> Table:
         rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
     columns = tuple(
         Column(
-            place_name(place) or "all", group=heading, fraction="" if place[0] is None else f"{place[0]:g}"
+            place_name(place) or "all",
+            group=heading,
+            fraction="" if place[0] is None else f"{place[0]:g}",
+            lower_is_better=kind == "mean_rank",
         )
-        for heading in kinds.values()
+        for kind, heading in kinds.items()
         for place in places
     )
     return Table(

@@ -1,11 +1,15 @@
 """The tables of one data set's analyses: some methods as rows, and the numbers of the charts beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bench.report.entries import entry_of, hole_of, styles_of
-from bench.report.layout import KERNEL_NAMES, METRIC_NAMES, Column, Entry, Row, Table, number, percent
+from bench.report.entries import cka_patient_interval, entry_of, hole_of, seed_note, styles_of
+from bench.report.layout import KERNEL_NAMES, METRIC_NAMES, Column, Entry, Row, Table, number, percent, span
 from bench.report.output_distributions import READ_AT, Outputs
+from bench.report.tables.label_counts import NOTE as LABELS_NOTE
+from bench.report.tables.label_counts import labels_drawn
+from bench.report.tables.reliability_diagrams import GAP_NOTE
 from bench.summary.summary import Measurement, Summary
+from imssl.calibration import BINS, Reliability
 from imssl.settings.encoder import BLOCKS
 
 EPOCHS_SHOWN = 8
@@ -31,18 +35,23 @@ def cka_table(summary: Summary, dataset: str, kernel: str, methods: Sequence[str
                 entry = entry_of(summary, name)
                 null = summary.mean(name._replace(metric=f"cka_{kernel}_null_95"))
                 if not entry.hole and null is not None:
-                    entry = Entry(entry.text, (*entry.small, f"null {number(null)}"))
+                    patients = cka_patient_interval(summary, name)
+                    interval = [f"patients {span(*patients)}"] if patients else []
+                    entry = Entry(entry.text, (*entry.small, *interval, f"null {number(null)}"))
                 entries.append(entry)
             rows.append(Row(method, tuple(entries), styles_of(summary)[method], f"Block {block}"))
     return Table(
         id=f"t-cka-{kernel}-{dataset}",
         title=f"{dataset}: CKA before and after fine-tuning, {KERNEL_NAMES[kernel]}, debiased",
         corner="Method",
-        columns=tuple(_of_labels(fraction, dataset) for fraction in fractions),
+        columns=tuple(_of_labels(summary, fraction, dataset) for fraction in fractions),
         rows=tuple(rows),
         evaluation="reuse",
-        note=f"{_seed_note(summary)} “null” is the 95th percentile of CKA after the images of one side are "
-        f"permuted, {summary.protocol.reuse.permutations:,} times: what unrelated features would reach.",
+        note=f"{seed_note(summary)} “patients” is the 95% interval over the test patients (jackknife), its "
+        "ends averaged over the seeds; it takes out what pairs of images of one patient add, and so need not "
+        "lie around the value. “null” is the 95th percentile of CKA after the images of one side are "
+        f"permuted, {summary.protocol.reuse.permutations:,} times: what unrelated features would reach. "
+        f"{LABELS_NOTE}",
     )
 
 
@@ -62,10 +71,11 @@ def ks_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
         id=f"t-ks-{dataset}",
         title=f"{dataset}: KS distance to the outputs at 100% of the labels",
         corner="Method",
-        columns=tuple(_of_labels(fraction, dataset) for fraction in fractions),
+        columns=tuple(_of_labels(summary, fraction, dataset) for fraction in fractions),
         rows=tuple(rows) if fractions else (),
         evaluation="ks",
-        note=_seed_note(summary) + " 0: the probabilities are distributed alike; 1: they do not overlap.",
+        note=f"{seed_note(summary)} 0: the probabilities are distributed alike; 1: they do not overlap. "
+        f"{LABELS_NOTE}",
     )
 
 
@@ -91,6 +101,34 @@ def outputs_table(summary: Summary, dataset: str, outputs: Sequence[Outputs]) ->
     )
 
 
+def reliability_table(summary: Summary, dataset: str, diagrams: Mapping[str, Reliability]) -> Table:
+    """The reliability diagrams bin by bin: what came true, below it what was predicted."""
+    most = max((len(diagram.samples) for diagram in diagrams.values()), default=0)
+    rows = []
+    for method, diagram in diagrams.items():
+        entries = [
+            Entry(number(frequency), (f"predicted {number(confidence)}", f"of {samples:,}"))
+            for confidence, frequency, samples in zip(
+                diagram.confidence, diagram.frequency, diagram.samples, strict=True
+            )
+        ]
+        none = Entry("–", hole=True, title="equal probabilities share a bin, so that there are fewer bins")
+        entries += [none] * (most - len(entries))
+        gap = Entry(number(diagram.calibration_error))
+        rows.append(Row(method, (gap, *entries), styles_of(summary)[method]))
+    bins = (Column(f"bin {place}") for place in range(1, most + 1))
+    return Table(
+        id=f"t-reliability-{dataset}",
+        title=f"{dataset}: reliability, all labels, fine-tuned",
+        corner="Method",
+        columns=(Column("mean gap", lower_is_better=True), *bins),
+        rows=tuple(rows),
+        note=f"At most {BINS} bins of equal mass from the lowest probability to the highest. In each the "
+        "share that came true, the mean predicted probability, and how many predictions are in it; "
+        f"predictions of all seeds are pooled. The mean gap is weighted by these numbers; {GAP_NOTE}",
+    )
+
+
 def probe_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
     """Primary metric of a linear classifier on each block."""
     metric, blocks = summary.primary(dataset), range(1, BLOCKS + 1)
@@ -105,13 +143,14 @@ def probe_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table
         columns=tuple(Column(f"block {block}", dataset=dataset, place=f"block-{block}") for block in blocks),
         rows=_method_rows(summary, measurements),
         evaluation="probe",
-        note=_seed_note(summary),
+        note=seed_note(summary),
     )
 
 
-def _of_labels(fraction: float, dataset: str) -> Column:
+def _of_labels(summary: Summary, fraction: float, dataset: str) -> Column:
     written = f"{fraction:g}"
-    return Column(percent(fraction), "of the labels", dataset=dataset, fraction=written, place=written)
+    drawn = labels_drawn(summary, dataset, "finetune", fraction) or "of the labels"
+    return Column(percent(fraction), drawn, dataset=dataset, fraction=written, place=written)
 
 
 def curve_table(summary: Summary, dataset: str, quantity: str, title: str, methods: Sequence[str]) -> Table:
@@ -184,11 +223,6 @@ def _method_rows(
         Row(method, tuple(entry_of(summary, m) for m in row), styles_of(summary)[method], group)
         for method, row in measurements.items()
     )
-
-
-def _seed_note(summary: Summary) -> str:
-    seeds = len(summary.protocol.seeds)
-    return f"Mean over {seeds} seeds; below it the lowest and the highest seed." if seeds > 1 else "One seed."
 
 
 def thinned(epochs: Sequence[int], count: int) -> list[int]:

@@ -102,7 +102,7 @@ function makeSortable(table) {
     const button = make("button", label.textContent, { type: "button" });
     label.replaceWith(button);
     button.addEventListener("click", () => {
-      const first = index === 0 ? 1 : -1;
+      const first = index === 0 || "lowerIsBetter" in head.dataset ? 1 : -1;
       const turned = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
       const direction = head.hasAttribute("aria-sort") ? turned : first;
       sortRows(table, index, direction);

@@ -28,6 +28,17 @@ def test_a_column_sorts_by_mouse_and_keyboard_and_the_hash_holds_it(visit):
     assert methods_in(again, "scores-finetune") == methods_in(page, "scores-finetune")
 
 
+def test_a_metric_whose_lower_value_is_better_sorts_from_the_lowest_first(visit):
+    page = visit(view="#metric=brier_score")
+    column = page.locator("#finetune-brier-score tr.columns th").nth(1)
+    for expected in ("ascending", "descending"):
+        column.locator("button").click()
+        assert column.get_attribute("aria-sort") == expected
+        texts = page.locator("#finetune-brier-score tbody tr td:nth-child(3) > span").all_text_contents()
+        values = [float(text) for text in texts]
+        assert values == sorted(values, reverse=expected == "descending")
+
+
 def test_a_hole_sorts_last_whichever_way(visit):
     page = visit()
     button = page.locator("#scores-finetune tr.columns th button").first

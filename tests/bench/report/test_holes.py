@@ -55,7 +55,8 @@ def test_unequal_numbers_of_images_are_warned_of(copy):
     cell = Cell("pretrain", CHEST, "moco", 0)
     folder = stage_folder("pretrain", CHEST, "moco") / cell.folder
     metrics = json.loads((folder / METRICS_FILE).read_text())
-    write_json(folder / METRICS_FILE, metrics | {"images_seen": 480})
+    seen = {"metric": "images_seen", "value": 480}
+    write_json(folder / METRICS_FILE, [seen if row["metric"] == "images_seen" else row for row in metrics])
     record = read_record(folder).model_copy(update={"files": file_checksums(folder)})
     write_text(folder / CELL_FILE, record.model_dump_json())
     text = " ".join(Page(write_reports(protocol).read_text(encoding="utf-8")).text)

@@ -107,7 +107,7 @@ def test_without_any_result_the_page_still_comes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = write_reports(small_protocol())
     text = " ".join(Page(file.read_text(encoding="utf-8")).text)
-    assert "0 of 64 cells are done; 64 missing." in text
+    assert "0 of 80 cells are done; 80 missing." in text
     assert "data set not prepared" in text
     assert json.loads(Path("reports/metrics.json").read_text()) == {}
     assert set(pd.read_csv("reports/results.csv")["status"]) == {"missing"}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.summary.over_seeds import curve_means, over_seeds, undefined_classes, with_best
+from bench.summary.over_seeds import curve_means, over_seeds, undefined_classes
 
 
 def tidy(rows):
@@ -45,17 +45,6 @@ def test_over_seeds_tells_measurements_apart_and_knows_only_the_seeds_of_the_pro
     summary = over_seeds(tidy(rows), [0, 1])
     np.testing.assert_allclose(summary["mean"], [0.6, 1.5, 4.5, 0.6])
     assert summary["block"].isna().tolist() == [True, True, False, True]
-
-
-def test_best_is_the_highest_mean_of_each_comparison_and_never_a_hole():
-    rows = [
-        (method, 0, fraction, None, "", "auroc", value)
-        for fraction, values in {0.1: (0.5, 0.7, None), 1.0: (0.9, 0.9, 0.8)}.items()
-        for method, value in zip("abc", values, strict=True)
-    ]
-    best = with_best(over_seeds(tidy(rows), [0])).set_index(["fraction", "method"])["best"]
-    assert best.loc[0.1].to_dict() == {"a": False, "b": True, "c": False}
-    assert best.loc[1.0].to_dict() == {"a": True, "b": True, "c": False}
 
 
 def test_undefined_classes_are_named_once():
