@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.analysis.label_efficiency import (
-    LabelBudget,
+    LabelsUsed,
     label_budgets,
     label_efficiency,
     labels_to_reach,
@@ -18,9 +18,7 @@ from tests.simulations.labels_saved import says_saved
 
 FRACTIONS = (0.01, 0.1, 1.0)
 # 1,000 training images, and their share of 100 validation images.
-BUDGETS = {
-    ("d", "finetune", fraction): LabelBudget(1000 * fraction, 100 * fraction) for fraction in FRACTIONS
-}
+BUDGETS = {("d", "finetune", fraction): LabelsUsed(1000 * fraction, 100 * fraction) for fraction in FRACTIONS}
 
 
 def curve_of(plain_column, values, seeds=3, spread=0.0, **changes):
@@ -100,7 +98,7 @@ def test_a_method_like_the_reference_hardly_ever_saves_labels():
 def test_budgets_are_the_labels_that_were_drawn(protocol_of, results_of, summary_of):
     protocol = protocol_of(datasets=["one"], methods=["moco"])
     budgets = label_budgets(summary_of(protocol, results_of(protocol, lambda cell, block: 1)))
-    assert budgets["one", "finetune", 0.01] == LabelBudget(10, 40)
+    assert budgets["one", "finetune", 0.01] == LabelsUsed(10, 40)
     assert budgets["one", "frozen", 1.0].total == 1040
 
 
