@@ -143,7 +143,8 @@ def choices_of(cell):
     if cell.stage == "probe":
         return {"validation_metric": 0.5, "l2": 0.1, "converged": True}
     chosen = {"best_step": 5, "seconds": 1.0} if cell.stage == "finetune" else {"l2": 0.01, "converged": True}
-    return {**chosen, "labelled_images": round(80 * cell.fraction)}
+    labelled = {"labelled_images": round(80 * cell.fraction), "labelled_validation_images": 4}
+    return {**chosen, **labelled}
 
 
 def write_run(protocol):
