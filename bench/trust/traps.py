@@ -99,7 +99,7 @@ def spring(name: str, protocol: Protocol, most_cells: int | None = None) -> list
 
 
 def cells_for(name: str, protocol: Protocol) -> list[Cell]:
-    """The finished cells that a trap can be set on: the first seed's of every data set and method first.
+    """The finished cells that a trap can be set on, by seed, then by method, so that a few show all data sets.
 
     Raises:
         UserError: there is no trap of this name.
@@ -109,8 +109,8 @@ def cells_for(name: str, protocol: Protocol) -> list[Cell]:
     trap = TRAPS[name]
     cells = [
         cell
-        for dataset in protocol.datasets
         for method in trap.methods(protocol)
+        for dataset in protocol.datasets
         for cell in cells_of(trap.stage, dataset, method, protocol)
     ]
     records = {cell: read_record(cell_path(cell)) for cell in cells}
