@@ -99,7 +99,7 @@ def spring(name: str, protocol: Protocol, most_cells: int | None = None) -> list
 
 
 def cells_for(name: str, protocol: Protocol) -> list[Cell]:
-    """The finished cells that a trap can be set on, by seed, then by method, so that a few show all data sets.
+    """The finished cells that a trap can be set on, by seed, then method, so that a few show all data sets.
 
     Raises:
         UserError: there is no trap of this name.
