@@ -55,6 +55,15 @@ def set_batch_norm_splits(module: nn.Module, splits: int) -> None:
             layer.splits = splits
 
 
+def running_statistics(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of the running means and variances of batch norm, by their names in the module's state."""
+    return {
+        name: tensor.clone()
+        for name, tensor in module.state_dict().items()
+        if name.endswith(("running_mean", "running_var"))
+    }
+
+
 Batches = Callable[[], Iterable[Tensor]]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from imssl.batch_norm import fill_batch_norm, set_batch_norm_splits
+from imssl.batch_norm import fill_batch_norm, running_statistics, set_batch_norm_splits
 from imssl.checkpoint import CHECKPOINT_SECONDS, State, load_checkpoint, save_checkpoint
 from imssl.datasets.prepared import Prepared
 from imssl.device import autocast, on_device, peak_memory_mib, to_device
@@ -35,6 +35,8 @@ class Pretrained:
         trained_parameters: number of weights that the optimiser holds, heads included.
         batch_norm_filled: whether batch norm holds the statistics of all training images; otherwise those of
             the last steps, or of the initial encoder.
+        statistics_before: the running means and variances that filling has replaced, by name; empty where
+            batch norm was not filled.
         seconds: time spent in steps, monitoring and filling batch norm, resumed parts included.
         peak_memory_mib: of the GPU, or resident on the CPU.
     """
@@ -44,6 +46,7 @@ class Pretrained:
     images_seen: int
     trained_parameters: int
     batch_norm_filled: bool
+    statistics_before: dict[str, Tensor]
     seconds: float
     peak_memory_mib: float
 
@@ -114,14 +117,18 @@ def pretrain(
     monitor = Monitor(prepared, recipe.device, recipe.seed)
     filled = settings.fill_batch_norm if method.pretrains else method.fills_batch_norm
     if not method.pretrains:
+        before = running_statistics(encoder) if filled else {}
         seconds = _fill_batch_norm(encoder, images, recipe) if filled else 0.0
         history = [{"epoch": 0, **monitor.scores(encoder)}]
-        return Pretrained(encoder.eval(), history, 0, 0, filled, seconds, peak_memory_mib(recipe.device))
+        return Pretrained(
+            encoder.eval(), history, 0, 0, filled, before, seconds, peak_memory_mib(recipe.device)
+        )
     training = Training(method, settings.optimisation, steps)
     training.restore(load_checkpoint(checkpoint, run), recipe.device)
     _train(training, images, recipe, monitor, steps_per_epoch, on_progress,
            save=lambda: save_checkpoint(checkpoint, training.state(), run))  # fmt: skip
     set_batch_norm_splits(encoder, 1)
+    before = running_statistics(encoder) if filled else {}
     if filled:
         training.seconds += _fill_batch_norm(encoder, images, recipe)
     return Pretrained(
@@ -130,6 +137,7 @@ def pretrain(
         images_seen=training.images_seen,
         trained_parameters=training.trained_parameters,
         batch_norm_filled=filled,
+        statistics_before=before,
         seconds=training.seconds,
         peak_memory_mib=peak_memory_mib(recipe.device),
     )
@@ -263,15 +271,26 @@ def batch_of(training: Training, images: TrainingImages, index: Tensor, recipe: 
     )
 
 
-def _fill_batch_norm(encoder: Encoder, images: TrainingImages, recipe: Recipe) -> float:
-    """Fill batch norm from the training images as they are; the seconds that it took."""
-    started = time.perf_counter()
+def fill_from_training_images(encoder: Encoder, images: TrainingImages, prepared: Prepared) -> None:
+    """Fill batch norm with the statistics of the training images as they are, without augmentation.
+
+    Args:
+        encoder: on the device; it is changed in place.
+        images: the training images, on the device.
+        prepared: their data set.
+    """
 
     def batches() -> Iterator[Tensor]:
         for index in torch.arange(len(images)).split(256):
-            yield evaluation_input(images.take(index), recipe.prepared)
+            yield evaluation_input(images.take(index), prepared)
 
-    fill_batch_norm(encoder.parts, batches, room(recipe.device))
+    fill_batch_norm(encoder.parts, batches, room(images.device))
+
+
+def _fill_batch_norm(encoder: Encoder, images: TrainingImages, recipe: Recipe) -> float:
+    """Seconds that it took."""
+    started = time.perf_counter()
+    fill_from_training_images(encoder, images, recipe.prepared)
     return time.perf_counter() - started
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.analysis.aggregates import aggregate_table
 from bench.analysis.differences import paired_differences
-from bench.analysis.label_efficiency import label_budgets, label_efficiency
+from bench.analysis.label_efficiency import label_budgets, label_efficiency, validation_means
 from bench.analysis.ranks import rank_table
 from bench.analysis.reproduction.claims import claim_tables
 from bench.analysis.reproduction.ledger import ledger_table
@@ -49,7 +49,11 @@ def analyse(summary: Summary) -> Analysis:
         lambda: {"aggregates": aggregate_table(columns, methods, settings, references)},
         lambda: {"ranks": rank_table(columns, methods, settings, references)},
         lambda: {"differences": paired_differences(columns, methods, settings, references)},
-        lambda: {"label_efficiency": label_efficiency(columns, methods, settings, references, budgets)},
+        lambda: {
+            "label_efficiency": label_efficiency(
+                columns, methods, settings, references, budgets, validation_means(summary)
+            )
+        },
         lambda: claim_tables(summary),
         lambda: {"ledger": ledger_table(protocol, summary.results.cards)},
     ]

@@ -38,7 +38,7 @@ class LabelEfficiencyRow(RowModel):
     area_high: Number = Field(description="upper end")
     reference: str = Field(
         description="id of the method without pretraining whose mean with all labels is to be matched: of "
-        "several the one with the highest mean"
+        "several the one that is better on validation images"
     )
     target: Number = Field(description="that mean")
     labels_all: Number = Field(
@@ -87,21 +87,34 @@ class LabelsUsed:
 
 # By data set, evaluation and share of the labels.
 Budgets = Mapping[tuple[str, str, float], LabelsUsed]
+# By data set, evaluation, share of the labels and method.
+ValidationMeans = Mapping[tuple[str, str, float, str], float]
 
 
 def label_budgets(summary: Summary) -> dict[tuple[str, str, float], LabelsUsed]:
     """The labels that were drawn, as the runs have recorded them; the same for every method."""
     budgets = {}
     for name in summary.measured:
-        card, fraction = summary.results.cards.get(name.dataset), name.fraction
+        fraction = name.fraction
         training = summary.mean(name) if name.metric == "labelled_images" else None
-        if card is None or fraction is None or training is None:
+        if fraction is None or training is None:
             continue
         place = name.dataset, name.method, name.evaluation, fraction, None, ""
-        recorded = summary.mean(Measurement(*place, "validation_labels"))
-        validation = card.counts["val"].samples if recorded is None else recorded
-        budgets[name.dataset, name.evaluation, fraction] = LabelsUsed(training, validation)
+        recorded = summary.mean(Measurement(*place, "labelled_validation_images"))
+        if recorded is not None:
+            budgets[name.dataset, name.evaluation, fraction] = LabelsUsed(training, recorded)
     return budgets
+
+
+def validation_means(summary: Summary) -> dict[tuple[str, str, float, str], float]:
+    """The references' primary metric on all validation images, mean over seeds, where all seeds have one."""
+    of_seeds: dict[tuple[str, str, float, str], list[float]] = {}
+    for cell, value in summary.results.validation.items():
+        if cell.fraction is not None:
+            place = cell.dataset, cell.stage, cell.fraction, cell.method
+            of_seeds.setdefault(place, []).append(value)
+    seeds = len(summary.protocol.seeds)
+    return {place: float(np.mean(values)) for place, values in of_seeds.items() if len(values) == seeds}
 
 
 def label_efficiency(
@@ -110,6 +123,7 @@ def label_efficiency(
     settings: ReportSettings,
     references: Sequence[str],
     budgets: Budgets,
+    validation: ValidationMeans,
 ) -> pd.DataFrame:
     """Label efficiency of every method on every data set, for fine-tuning and for the frozen encoder.
 
@@ -119,6 +133,7 @@ def label_efficiency(
         settings: level of the intervals and least number of seeds.
         references: the methods without pretraining.
         budgets: labels that were drawn.
+        validation: means of the references, by which the stronger of them is chosen.
 
     Returns:
         A row as LabelEfficiencyRow per data set, evaluation and method.
@@ -130,7 +145,9 @@ def label_efficiency(
     rows = []
     for curve in curves.values():
         ascending = sorted(curve, key=lambda column: column.place.fraction or 0)
-        rows += [_row(_Curve(ascending, method, budgets), settings, references) for method in methods]
+        stronger = _stronger_reference(ascending[-1], references, validation)
+        for method in methods:
+            rows.append(_row(_Curve(ascending, method, budgets), settings, references, stronger))
     return LabelEfficiencyRow.table(rows)
 
 
@@ -223,7 +240,44 @@ class _Curve:
         return column.methods.index(self.method)
 
 
-def _row(curve: _Curve, settings: ReportSettings, references: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Stronger:
+    """The reference to be matched.
+
+    Attributes:
+        method: its id; empty where there is none.
+        reason: why not; empty otherwise.
+    """
+
+    method: str
+    reason: str
+
+
+def _stronger_reference(
+    column: ComparisonDraws, references: Sequence[str], validation: ValidationMeans
+) -> _Stronger:
+    """The reference with the highest validation mean among those in a column.
+
+    Chosen by their test means, the higher of two would be high by luck as well, and what it is compared with
+    too low.
+    """
+    present = [name for name in references if name in column.methods]
+    if not present:
+        who = ", ".join(references) or "a method without pretraining"
+        return _Stronger("", f"no result of {who} with all labels to compare with")
+    if len(present) == 1:
+        return _Stronger(present[0], "")
+    place = column.place
+    means = {name: validation.get((*place[:2], place.fraction or 0, name)) for name in present}
+    unknown = [name for name, mean in means.items() if mean is None]
+    if unknown:
+        return _Stronger("", f"no validation results by which the stronger of {', '.join(present)} is told")
+    return _Stronger(max(present, key=lambda name: means[name] or 0.0), "")
+
+
+def _row(
+    curve: _Curve, settings: ReportSettings, references: Sequence[str], stronger: _Stronger
+) -> dict[str, Any]:
     first = curve.columns[0]
     row: dict[str, Any] = {
         "dataset": first.place.dataset,
@@ -241,14 +295,10 @@ def _row(curve: _Curve, settings: ReportSettings, references: Sequence[str]) -> 
     row |= {"area": float(log_area(training, curve.means)[0]), "area_low": low, "area_high": high}
     if curve.method in references:
         return row | {"reason": "a reference without pretraining"}
-    last = curve.columns[-1]
-    present = [name for name in references if name in last.methods]
-    if not present:
-        who = ", ".join(references) or "a method without pretraining"
-        return row | {"reason": f"no result of {who} with all labels to compare with"}
-    # By their test means: taking the higher of two favours no method that is judged.
-    reference = max(present, key=lambda name: last.mean(name).value)
-    return row | {"reference": reference} | _saved(curve, _Curve([last], reference, curve.budgets), settings)
+    if stronger.reason:
+        return row | {"reason": stronger.reason}
+    reference = _Curve(curve.columns[-1:], stronger.method, curve.budgets)
+    return row | {"reference": stronger.method} | _saved(curve, reference, settings)
 
 
 def _saved(curve: _Curve, reference: _Curve, settings: ReportSettings) -> dict[str, Any]:

@@ -33,6 +33,8 @@ VALIDATION_FILE = "validation_predictions.csv"
 HISTORY_FILE = "history.csv"
 SUBSET_FILE = "subset.csv"
 ENCODER_FILE = "encoder.safetensors"
+# The statistics of its batch norm before they were filled; where they were not, there is no such file.
+STATISTICS_FILE = "batch_norm_before_filling.safetensors"
 FEATURES_FILE = "features.npz"
 
 

@@ -184,6 +184,12 @@ def _size(difference: float | None) -> str:
 
 def trap(
     name: Annotated[str | None, typer.Argument(help="Name of the trap; without it, all are listed.")] = None,
+    cells: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most cells to set it on; if not given, all, or 6 where images are encoded anew."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Set a trap known from released code on the finished cells, and show how far it moves the numbers.
@@ -191,7 +197,7 @@ def trap(
     Nothing is trained or written: the honest number and the trapped one come from the same stored files.
     """
     from bench.protocol.protocol import read_protocol
-    from bench.trust.traps import TRAPS, spring
+    from bench.trust.traps import TRAPS, cells_for, spring
 
     out = console()
     if name is None:
@@ -200,7 +206,12 @@ def trap(
             table.add_row(trap_name, trap.mistake)
         out.print(table)
         return
-    trapped = spring(name, read_protocol())
+    protocol = read_protocol()
+    finished = len(cells_for(name, protocol))
+    trapped = spring(name, protocol, cells)
+    most = cells or TRAPS[name].most_cells or finished
+    if most < finished:
+        typer.echo(f"set on {most} of {finished} finished cells; for more: --cells {finished}", err=True)
     if as_json:
         import json
 

@@ -121,13 +121,18 @@ class RunEstimate:
 
     def size(self, cell: Cell) -> CellSize:
         """What decides how much a cell has to do."""
-        images = self._images[cell.dataset]
+        images, facts = self._images[cell.dataset], self._facts[cell.method]
+        share = cell.fraction or 1.0
+        validation_share = share if self.protocol.validation_labels == "same share" else 1.0
+        filled_if_trained = self.protocol.pretrain.fill_batch_norm
         return CellSize(
             protocol=self.protocol,
             dataset=cell.dataset,
             images=images,
-            labelled=max(1, round((cell.fraction or 1.0) * images["train"])),
-            pretrains=self._facts[cell.method].pretrains,
+            labelled=max(1, round(share * images["train"])),
+            labelled_validation=max(1, round(validation_share * images["val"])),
+            pretrains=facts.pretrains,
+            fills_batch_norm=filled_if_trained if facts.pretrains else facts.fills_batch_norm,
         )
 
     def _compare(self) -> None:

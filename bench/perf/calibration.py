@@ -29,6 +29,7 @@ from bench.protocol.registry import load_method
 from imssl.augment import augment
 from imssl.cka import permutation_null
 from imssl.classifier import Classifier, loss_function
+from imssl.datasets.draw import draw_rows
 from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.device import autocast, on_device, select_device
 from imssl.encoder import new_encoder
@@ -201,7 +202,8 @@ def _frozen(subject: _Subject) -> Iterator[tuple[str, float]]:
     protocol, prepared = subject.protocol, subject.prepared
     encoder = new_encoder(protocol.encoder, prepared.images.shape[-1], 0)
     on_device(encoder, subject.device)
-    rows = prepared.indices("train")[:MOST_IMAGES]
+    # Of many patients: the first images may be of one class only, which is fitted in no time.
+    rows = draw_rows(prepared, prepared.indices("train"), MOST_IMAGES, np.random.default_rng(0))
 
     def extract(count: int) -> list[np.ndarray]:
         return pooled_features(encoder, prepared, rows[:count], subject.device)

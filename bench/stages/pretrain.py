@@ -1,9 +1,19 @@
 """Stage ``pretrain``: one method on one data set, an encoder per seed."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from safetensors.torch import save
+from torch import Tensor
 
-from bench.cells.files import ENCODER_FILE, HISTORY_FILE, METRICS_FILE, write_json, write_table
+from bench.cells.files import (
+    ENCODER_FILE,
+    HISTORY_FILE,
+    METRICS_FILE,
+    STATISTICS_FILE,
+    write_json,
+    write_table,
+)
 from bench.cells.job import Job
 from bench.cells.scores import number_rows
 from bench.protocol.registry import load_method
@@ -31,8 +41,9 @@ def compute(job: Job) -> None:
     )
     encoder = new_encoder(protocol.encoder, prepared.images.shape[-1], cell.seed)
     pretrained = pretrain(encoder, build, recipe, job.checkpoint, job.key, job.on_progress)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in pretrained.encoder.state_dict().items()}
-    write_bytes(job.folder / ENCODER_FILE, save(weights))
+    write_bytes(job.folder / ENCODER_FILE, _saved(pretrained.encoder.state_dict()))
+    if pretrained.statistics_before:
+        write_bytes(job.folder / STATISTICS_FILE, _saved(pretrained.statistics_before))
     write_table(job.folder / HISTORY_FILE, pd.DataFrame(pretrained.history))
     write_json(
         job.folder / METRICS_FILE,
@@ -46,3 +57,7 @@ def compute(job: Job) -> None:
             }
         ),
     )
+
+
+def _saved(state: Mapping[str, Tensor]) -> bytes:
+    return save({name: tensor.cpu().contiguous() for name, tensor in state.items()})

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Literal, TypeVar
 
@@ -12,11 +12,13 @@ import pandas as pd
 from bench.cells.files import (
     HISTORY_FILE,
     METRICS_FILE,
+    VALIDATION_FILE,
     cell_path,
     data_folder,
     read_table,
 )
 from bench.cells.keys import Keys
+from bench.cells.method_facts import reference_methods
 from bench.cells.predictions import Predictions
 from bench.cells.records import CellRecord, Outdated, read_record
 from bench.machine.workers import side_by_side
@@ -27,6 +29,7 @@ from bench.summary.prediction_files import PredictionFiles
 from bench.summary.tidy import TidyRow, checked_rows, tidy_table
 from imssl.datasets.prepared import Card, read_card
 from imssl.errors import UserError
+from imssl.metrics import metric_value
 from imssl.settings.datasets import PhantomSettings
 
 CellStatus = Literal["done", "missing", "failed", "stale", "damaged"]
@@ -65,6 +68,8 @@ class Results:
         table: the tidy table, see bench.summary.tidy.
         predictions: on the test images, by cell; by cell and block for the probes.
         histories: of pretraining, one row per epoch.
+        validation: the primary metric on all validation images, where it is defined: of the references' cells
+            only, of which the stronger has to be told on other images than those of the test.
     """
 
     cards: dict[str, Card]
@@ -73,6 +78,7 @@ class Results:
     table: pd.DataFrame
     predictions: dict[Predicted, Predictions]
     histories: dict[Cell, pd.DataFrame]
+    validation: dict[Cell, float] = field(default_factory=dict)
 
     def states_of(self, dataset: str, method: str) -> list[tuple[Cell, CellState]]:
         """The cells of a method on a data set, in the protocol's order."""
@@ -89,10 +95,10 @@ class Results:
 def read_results(protocol: Protocol) -> Results:
     """Read what there is of every cell of the protocol. Nothing on disk makes this fail."""
     cards, unprepared = _read_cards(protocol)
-    keys = Keys(protocol)
+    keys, references = Keys(protocol), reference_methods(protocol)
     parts = side_by_side(
         [
-            partial(_read_stage, stage, dataset, protocol, keys, cards, unprepared)
+            partial(_read_stage, stage, dataset, references, keys, cards, unprepared)
             for stage in CELL_STAGES
             for dataset in protocol.datasets
         ]
@@ -104,6 +110,7 @@ def read_results(protocol: Protocol) -> Results:
         table=pd.concat([part.table for part in parts], ignore_index=True),
         predictions=_united(part.predictions for part in parts),
         histories=_united(part.histories for part in parts),
+        validation=_united(part.validation for part in parts),
     )
 
 
@@ -115,12 +122,13 @@ class _Part:
     table: pd.DataFrame
     predictions: dict[Predicted, Predictions]
     histories: dict[Cell, pd.DataFrame]
+    validation: dict[Cell, float]
 
 
 def _read_stage(
     stage: Stage,
     dataset: str,
-    protocol: Protocol,
+    references: list[str],
     keys: Keys,
     cards: dict[str, Card],
     unprepared: dict[str, str],
@@ -130,6 +138,8 @@ def _read_stage(
     rows: dict[Cell, list[TidyRow]] = {}
     predictions: dict[Predicted, Predictions] = {}
     histories: dict[Cell, pd.DataFrame] = {}
+    validation: dict[Cell, float] = {}
+    protocol = keys.protocol
     for cell in (c for method in protocol.methods for c in cells_of(stage, dataset, method, protocol)):
         state = _state(cell, keys, unprepared)
         if state.status == "done" and reader:
@@ -139,12 +149,14 @@ def _read_stage(
                 predictions |= files.predictions(reader)
                 if cell.stage == "pretrain":
                     histories[cell] = files.history()
+                if cell.method in references:
+                    validation |= files.validation(reader, cards[dataset])
             except UserError as error:
                 rows.pop(cell, None)
                 state = CellState("damaged", str(error), state.record)
         states[cell] = state
     table = tidy_table(rows, {cell: state.status for cell, state in states.items()})
-    return _Part(states, table, predictions, histories)
+    return _Part(states, table, predictions, histories, validation)
 
 
 def _united(parts: Iterable[dict[Key, Value]]) -> dict[Key, Value]:
@@ -202,6 +214,14 @@ class _CellFiles:
             (self.cell, block): reader.read(self.folder / name, self._checked(name))
             for block, name in names.items()
         }
+
+    def validation(self, reader: PredictionFiles, card: Card) -> dict[Cell, float]:
+        """The primary metric on the validation images; empty where nothing is stored, or it is undefined."""
+        if VALIDATION_FILE not in self.checksums:
+            return {}
+        stored = reader.read(self.folder / VALIDATION_FILE, self._checked(VALIDATION_FILE))
+        value = metric_value(card.primary_metric, card.task, stored.labels, stored.probabilities)
+        return {} if value is None else {self.cell: value}
 
     def history(self) -> pd.DataFrame:
         self._checked(HISTORY_FILE)

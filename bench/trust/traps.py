@@ -1,7 +1,7 @@
 """Traps: mistakes known from released code, made again on finished cells, to show how far they move a number.
 
 Only mistakes that need no training are here. For each cell, a trap gives the numbers it affects: as the suite
-reports them (honest), and as the mistake would have made them from the same stored files (trapped).
+reports them by default (honest), and as the mistake would have made them from the same files (trapped).
 """
 
 from collections.abc import Callable, Iterator
@@ -20,13 +20,15 @@ from bench.cells.predictions import Predictions, read_predictions
 from bench.cells.records import read_record
 from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
-from bench.protocol.stage_specs import PREDICTIONS_FILE
+from bench.protocol.registry import method_file
+from bench.protocol.stage_specs import PREDICTIONS_FILE, Stage
 from bench.summary.bootstrap import bootstrap, bootstrap_seed, percentile_interval
 from imssl.cka import cka
 from imssl.datasets.prepared import Card, read_card
 from imssl.errors import UserError
 from imssl.metrics import metric_value
 from imssl.seeds import numpy_generator
+from imssl.settings.encoder import BLOCKS
 
 # Bandwidths of the RBF kernel, in multiples of the median distance, at which CKA is meaningless.
 TOO_NARROW, TOO_WIDE = 0.02, 50.0
@@ -37,9 +39,9 @@ class Trapped:
     """One number, honest and trapped.
 
     Attributes:
-        where: data set, method, seed and label fraction of the cell.
+        where: data set, method, seed and, where there is one, label fraction of the cell.
         quantity: what the number measures.
-        honest: what the suite reports.
+        honest: what the suite reports by default.
         trapped: what the trap makes of it.
     """
 
@@ -60,31 +62,60 @@ class Trap:
 
     Attributes:
         mistake: that is made, in a few words.
-        set_on: makes it on a cell of full fine-tuning, given its data set's card and the protocol.
+        set_on: makes it on a cell, given its data set's card and the protocol.
+        stage: of the cells that it is set on.
+        methods: of the protocol whose cells it is set on.
+        most_cells: that it is set on unless the user asks for more; None for all. A trap that reads what is
+            stored takes no time, one that encodes images again does.
     """
 
     mistake: str
     set_on: Callable[[Cell, Card, Protocol], Iterator[Trapped]]
+    stage: Stage = "finetune"
+    methods: Callable[[Protocol], list[str]] = lambda protocol: list(protocol.methods)
+    most_cells: int | None = None
 
 
-def spring(name: str, protocol: Protocol) -> list[Trapped]:
-    """Set a trap on every finished cell of full fine-tuning.
+def spring(name: str, protocol: Protocol, most_cells: int | None = None) -> list[Trapped]:
+    """Set a trap on finished cells.
+
+    Args:
+        name: of the trap.
+        protocol: of the run.
+        most_cells: the first so many of `cells_for`; without it, as many as the trap says.
 
     Raises:
         UserError: there is no trap of this name, or no number that it affects.
     """
+    cells = cells_for(name, protocol)
+    trap = TRAPS[name]
+    trapped: list[Trapped] = []
+    for cell in cells[: most_cells or trap.most_cells]:
+        trapped += trap.set_on(cell, read_card(data_folder(cell.dataset)), protocol)
+    if not trapped:
+        cells_wanted = "fine-tuned cells" if trap.stage == "finetune" else "pretrained encoders"
+        raise UserError(f"there are no {cells_wanted} to set the trap on. Run: dvc repro")
+    return trapped
+
+
+def cells_for(name: str, protocol: Protocol) -> list[Cell]:
+    """The finished cells that a trap can be set on, by seed, then method, so that a few show all data sets.
+
+    Raises:
+        UserError: there is no trap of this name.
+    """
     if name not in TRAPS:
         raise UserError(f"there is no trap {name}. There are: {', '.join(TRAPS)}")
-    trapped: list[Trapped] = []
-    for dataset in protocol.datasets:
-        for method in protocol.methods:
-            for cell in cells_of("finetune", dataset, method, protocol):
-                record = read_record(cell_path(cell))
-                if record is not None and record.status == "done":
-                    trapped += TRAPS[name].set_on(cell, read_card(data_folder(dataset)), protocol)
-    if not trapped:
-        raise UserError("there are no fine-tuned cells to set the trap on. Run: dvc repro")
-    return trapped
+    trap = TRAPS[name]
+    cells = [
+        cell
+        for method in trap.methods(protocol)
+        for dataset in protocol.datasets
+        for cell in cells_of(trap.stage, dataset, method, protocol)
+    ]
+    records = {cell: read_record(cell_path(cell)) for cell in cells}
+    finished = [cell for cell, record in records.items() if record and record.status == "done"]
+    return sorted(finished, key=lambda cell: protocol.seeds.index(cell.seed))
 
 
 def _last_epoch(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
@@ -171,6 +202,24 @@ def _with_bandwidth(cell: Cell, protocol: Protocol, bandwidth: float, images: st
         yield Trapped(_where(cell), f"RBF CKA of {images}, block {block}", honest, trapped)
 
 
+def _batch_norm_state(cell: Cell, card: Card, protocol: Protocol) -> Iterator[Trapped]:
+    """The probe that the suite reports of a filled encoder, and that of the statistics it had before."""
+    # Imported here: torch takes seconds, and the other traps do without.
+    from bench.trust.batch_norm_state import probe_both_states
+
+    probed = probe_both_states(cell, protocol)
+    if probed.filled is not None and probed.unfilled is not None:
+        quantity = f"probe of block {BLOCKS}, test {card.primary_metric}"
+        yield Trapped(_where(cell), quantity, probed.filled, probed.unfilled)
+
+
+def _distinct_encoders(protocol: Protocol) -> list[str]:
+    """Without `random-init` where there is `random-init-filled`: one encoder in either state."""
+    files = {method: method_file(method, protocol).name for method in protocol.methods}
+    repeated = "random_init.py" if "random_init_filled.py" in files.values() else None
+    return [method for method, file in files.items() if file != repeated]
+
+
 TRAPS: dict[str, Trap] = {
     "last-epoch": Trap("the weights of the last evaluation instead of those of the best one", _last_epoch),
     "narrow-interval": Trap(
@@ -185,11 +234,19 @@ TRAPS: dict[str, Trap] = {
         "an RBF kernel so narrow that biased CKA is 1 whatever it compares", _rbf_narrow
     ),
     "wide-bandwidth": Trap("an RBF kernel so wide that it only repeats the linear one", _rbf_wide),
+    "batch-norm-state": Trap(
+        "batch norm left as training or initialisation left it, not filled with the images' statistics",
+        _batch_norm_state,
+        stage="pretrain",
+        methods=_distinct_encoders,
+        most_cells=6,
+    ),
 }
 
 
 def _where(cell: Cell) -> str:
-    return f"{cell.dataset} {cell.method} seed {cell.seed} {cell.fraction:g}"
+    share = "" if cell.fraction is None else f" {cell.fraction:g}"
+    return f"{cell.dataset} {cell.method} seed {cell.seed}{share}"
 
 
 def _stored(cell: Cell, card: Card) -> Predictions:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.cells import store
-from bench.cells.files import ENCODER_FILE, HISTORY_FILE, read_table
+from bench.cells.files import ENCODER_FILE, HISTORY_FILE, STATISTICS_FILE, read_table
 from bench.cells.job import Job
 from bench.cells.keys import Keys
 from bench.cells.records import CellRecord, provenance
@@ -58,7 +58,8 @@ def _computed(cell: Cell, key: str, keys: Keys) -> CellRecord:
         job = Job(cell, keys, folder, lambda _done, _steps: None)
         try:
             compute(job)
-            (folder / ENCODER_FILE).unlink()
+            for file in (ENCODER_FILE, STATISTICS_FILE):
+                (folder / file).unlink(missing_ok=True)
         except Diverged as error:
             failure = str(error)
         device = hardware_name(job.device)

@@ -143,8 +143,13 @@ def results_of(
             own = np.random.default_rng([hash_of(f"{cell}{block}")]).normal(size=SAMPLES)
             scores = skill(cell, block) * labels + 0.9 * noise + 0.3 * own
             predictions[cell, block] = binary_predictions(scores, labels, patients)
-        if cell.stage == "finetune":
-            rows[cell] = [{"metric": "labelled_images", "value": round(1000 * cell.fraction)}]
+        if cell.fraction is not None:
+            # Two validation images at the least; nearest neighbours have nothing to choose.
+            validation = 0 if cell.stage == "knn" else max(2, round(40 * cell.fraction))
+            rows[cell] = [
+                {"metric": "labelled_images", "value": round(1000 * cell.fraction)},
+                {"metric": "labelled_validation_images", "value": validation},
+            ]
         if cell.stage == "reuse":
             rows[cell] = [
                 {"fraction": f, "block": b, "metric": "cka_linear", "value": cka(cell, b)}

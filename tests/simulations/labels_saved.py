@@ -47,6 +47,6 @@ def says_saved(gain: float, seeds: int, trials: int) -> float:
     generator, said = np.random.default_rng(4), 0
     for _ in range(trials):
         curve = curve_of(gain, seeds, generator)
-        table = label_efficiency(curve, ["method"], SETTINGS, ["reference"], BUDGETS)
+        table = label_efficiency(curve, ["method"], SETTINGS, ["reference"], BUDGETS, {})
         said += int(table["images_saved"].notna().sum())
     return said / trials

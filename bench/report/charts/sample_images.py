@@ -10,6 +10,7 @@ from PIL import Image
 
 from bench.cells.files import data_folder
 from bench.protocol.protocol import Protocol
+from imssl.datasets.draw import draw_rows
 from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.errors import UserError
 from imssl.seeds import numpy_generator, torch_generator
@@ -47,7 +48,8 @@ class Strip:
 def sample_strip(dataset: str, protocol: Protocol) -> Strip | None:
     """Some training images and two views of each; None where the data set is not there.
 
-    The views are drawn as in pretraining; which images and which views is decided by the data set's name.
+    The views are drawn as in pretraining; which images, of different patients where there are as many, and
+    which views is decided by the data set's name.
     """
     try:
         prepared = read_prepared(data_folder(dataset))
@@ -56,7 +58,7 @@ def sample_strip(dataset: str, protocol: Protocol) -> Strip | None:
     rows = prepared.indices("train")
     if not rows.size:
         return None
-    chosen = np.sort(numpy_generator(0, "samples", dataset).permutation(rows)[:IMAGES])
+    chosen = draw_rows(prepared, rows, IMAGES, numpy_generator(0, "samples", dataset))
     originals = np.stack([prepared.images[row] for row in chosen])
     first, second = _views(originals, dataset, protocol)
     images = tuple(

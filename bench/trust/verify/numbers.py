@@ -25,7 +25,7 @@ from bench.protocol.stage_specs import PREDICTIONS_FILE, STAGES
 from bench.report.layout import BY_FRACTION
 from bench.report.leaderboard import METRICS, RESULTS_TABLE
 from bench.trust.verify.check import Check
-from bench.trust.verify.recomputed import Values, cka_values, ks_distances, scores
+from bench.trust.verify.recomputed import Values, cka_interval_values, cka_values, ks_distances, scores
 from imssl.cka import KERNELS
 from imssl.datasets.prepared import Card, read_card
 from imssl.errors import UserError
@@ -128,6 +128,9 @@ def _reused(cell: Cell, protocol: Protocol) -> Iterator[Group]:
                 values: Values = {}
                 for kernel in KERNELS:
                     values |= cka_values(before, after, kernel, settings.bandwidth, orders)
+                    values |= cka_interval_values(
+                        before, after, stored["patients"], kernel, settings.bandwidth
+                    )
                 yield Group(fraction, block, values)
 
 

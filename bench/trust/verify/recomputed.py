@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import (
     accuracy_score,
@@ -99,6 +100,44 @@ def cka_values(
         ("", f"cka_{kernel}_null_95"): float(np.percentile(null, 95)),
         ("", f"cka_{kernel}_p_value"): float((1 + np.sum(null >= observed)) / (1 + len(null))),
     }
+
+
+def cka_interval_values(
+    before: NDArray, after: NDArray, patients: NDArray, kernel: str, bandwidth: float
+) -> Values:
+    """The jackknife interval of CKA over patients: unbiased HSIC of the rows that are left, as it stands.
+
+    Where `imssl.cka_interval` takes a patient's share out of the sums over all rows, here the sums are over
+    the rows of the others, told by 0 and 1.
+
+    Args:
+        before: (N, D1) features.
+        after: (N, D2) features of the same images.
+        patients: (N,) patient of each.
+        kernel: ``linear`` or ``rbf``.
+        bandwidth: of the RBF kernel, in multiples of the median distance of all images.
+    """
+    names = [("", f"cka_{kernel}_{end}") for end in ("low", "high", "standard_error")]
+    kept = (patients[:, None] != np.unique(patients)).astype(float)
+    count = kept.shape[1]
+    if count < 3 or kept.sum(axis=0).min() < 4:
+        return dict.fromkeys(names, None)
+    k, l = (_hollow_gram(x.astype(np.float64), kernel, bandwidth) for x in (before, after))  # noqa: E741
+    with np.errstate(invalid="ignore", divide="ignore"):
+        without = _hsic_of(k, l, kept) / np.sqrt(_hsic_of(k, k, kept) * _hsic_of(l, l, kept))
+    if not np.isfinite(without).all():
+        return dict.fromkeys(names, None)
+    whole = _hsic(k, l) / np.sqrt(_hsic(k, k) * _hsic(l, l))
+    pseudo_values = count * whole - (count - 1) * without
+    centre, error = float(pseudo_values.mean()), float(pseudo_values.std(ddof=1) / np.sqrt(count))
+    reach = float(stats.t.isf(0.025, count - 1)) * error
+    if reach > 0 and abs(centre) < 1:
+        # Fisher's z, whose slope at r is 1 / (1 - r^2).
+        z = np.log((1 + centre) / (1 - centre)) / 2 + np.array([-1, 1]) * reach / (1 - centre**2)
+        low, high = 1 - 2 / (np.exp(2 * z) + 1)
+    else:
+        low, high = centre - reach, centre + reach
+    return dict(zip(names, (float(low), float(high), error), strict=True))
 
 
 def _multilabel(labels: NDArray, guess: NDArray) -> Values:
@@ -193,3 +232,13 @@ def _hsic(k: NDArray[np.float64], l: NDArray[np.float64]) -> float:  # noqa: E74
     sums = k.sum() * l.sum() / ((n - 1) * (n - 2))
     crossed = 2 / (n - 2) * (k.sum(axis=0) @ l.sum(axis=0))
     return float((trace + sums - crossed) / (n * (n - 3)))
+
+
+def _hsic_of(k: NDArray[np.float64], l: NDArray[np.float64], kept: NDArray[np.float64]) -> NDArray:  # noqa: E741
+    """`_hsic` of some of the rows: kept (N, P) is 1 for those of the p-th value, 0 for the others; (P,)."""
+    n = kept.sum(axis=0)
+    k_rows, l_rows = k @ kept, l @ kept
+    trace = (kept * ((k * l) @ kept)).sum(axis=0)
+    sums = (kept * k_rows).sum(axis=0) * (kept * l_rows).sum(axis=0) / ((n - 1) * (n - 2))
+    crossed = 2 / (n - 2) * (kept * k_rows * l_rows).sum(axis=0)
+    return np.asarray((trace + sums - crossed) / (n * (n - 3)))

@@ -1,6 +1,7 @@
 """The worth of labels: areas and crossings by hand, and how often labels are said to be saved."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from bench.analysis.label_efficiency import (
     label_efficiency,
     labels_to_reach,
     log_area,
+    validation_means,
 )
+from bench.protocol.cell import Cell
 from bench.summary.draws import Comparison
 from tests.bench.made_up_results import settings_of
 from tests.simulations.labels_saved import says_saved
@@ -52,7 +55,7 @@ def test_crossing_is_linear_on_the_log_axis():
 def test_table_says_what_is_saved(plain_column):
     curve = curve_of(plain_column, [[0.5, 0.5, 0.9, 0.6], [0.6, 0.7, 0.9, 0.7], [0.8, 0.79, 0.9, 0.9]])
     methods = ["m0", "m1", "m2", "m3"]
-    table = label_efficiency(curve, methods, settings_of(), ["m0"], BUDGETS).set_index("method")
+    table = label_efficiency(curve, methods, settings_of(), ["m0"], BUDGETS, {}).set_index("method")
     assert table["reached"].to_dict() == {"m0": "", "m1": "not reached", "m2": "at the smallest", "m3": "yes"}
     assert table.loc["m0", "reason"] == "a reference without pretraining"
     assert np.isnan(table.loc["m1", "labels_needed"])
@@ -67,24 +70,46 @@ def test_table_says_what_is_saved(plain_column):
     assert table.loc["m1", "area"] == pytest.approx((0.6 + 0.745) / 2)
 
 
-def test_the_stronger_of_two_references_is_to_be_matched(plain_column):
+@pytest.mark.parametrize(("on_validation", "stronger", "target"), [(0.75, "m1", 0.8), (0.85, "m0", 0.7)])
+def test_the_stronger_of_two_references_on_validation_is_to_be_matched(
+    plain_column, on_validation, stronger, target
+):
+    """On the test images m1 is the stronger one whatever validation says."""
     curve = curve_of(plain_column, [[0.5, 0.5, 0.6], [0.6, 0.6, 0.7], [0.7, 0.8, 0.9]])
-    table = label_efficiency(curve, ["m0", "m1", "m2"], settings_of(), ["m0", "m1"], BUDGETS)
-    assert table.set_index("method").loc["m2", "reference"] == "m1"
-    assert table["target"].max() == pytest.approx(0.8)
+    validation = {("d", "finetune", 1.0, "m0"): on_validation, ("d", "finetune", 1.0, "m1"): 0.8}
+    table = label_efficiency(curve, ["m0", "m1", "m2"], settings_of(), ["m0", "m1"], BUDGETS, validation)
+    assert table.set_index("method").loc["m2", "reference"] == stronger
+    assert table["target"].max() == pytest.approx(target)
+
+
+def test_without_validation_nobody_is_the_stronger_of_two_references(plain_column):
+    curve = curve_of(plain_column, [[0.5, 0.5, 0.6], [0.6, 0.6, 0.7], [0.7, 0.8, 0.9]])
+    validation = {("d", "finetune", 1.0, "m0"): 0.7}
+    table = label_efficiency(curve, ["m2"], settings_of(), ["m0", "m1"], BUDGETS, validation)
+    assert table["reason"].tolist() == ["no validation results by which the stronger of m0, m1 is told"]
+    assert table["labels_saved"].isna().all()
+
+
+def test_the_references_of_a_run_are_measured_on_validation(protocol_of, results_of, summary_of):
+    protocol = protocol_of(datasets=["one"], methods=["random-init", "moco"])
+    results = results_of(protocol, lambda cell, block: 1)
+    values = {Cell("frozen", "one", "random-init", seed, 1.0): 0.6 + seed / 10 for seed in (0, 1, 2)}
+    some = {Cell("finetune", "one", "random-init", seed, 1.0): 0.5 for seed in (0, 1)}
+    means = validation_means(summary_of(protocol, replace(results, validation=values | some)))
+    assert means == {("one", "frozen", 1.0, "random-init"): pytest.approx(0.7)}
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_too_few_seeds_save_nothing_beyond_doubt(plain_column, seeds):
     curve = curve_of(plain_column, [[0.5, 0.9], [0.6, 0.9], [0.8, 0.9]], seeds=seeds)
-    (row,) = label_efficiency(curve, ["m1"], settings_of(), ["m0"], BUDGETS).to_dict("records")
+    (row,) = label_efficiency(curve, ["m1"], settings_of(), ["m0"], BUDGETS, {}).to_dict("records")
     assert row["reached"] == "at the smallest"
     assert math.isnan(row["labels_saved_low"])
 
 
 def test_the_area_is_uncertain_over_seeds_too(plain_column):
     curve = curve_of(plain_column, [[0.5], [0.6], [0.8]], spread=0.05)
-    (row,) = label_efficiency(curve, ["m0"], settings_of(), [], BUDGETS).to_dict("records")
+    (row,) = label_efficiency(curve, ["m0"], settings_of(), [], BUDGETS, {}).to_dict("records")
     assert row["area_high"] - row["area_low"] > 0.02
 
 
@@ -98,13 +123,14 @@ def test_a_method_like_the_reference_hardly_ever_saves_labels():
 def test_budgets_are_the_labels_that_were_drawn(protocol_of, results_of, summary_of):
     protocol = protocol_of(datasets=["one"], methods=["moco"])
     budgets = label_budgets(summary_of(protocol, results_of(protocol, lambda cell, block: 1)))
-    assert budgets["one", "finetune", 0.01] == LabelsUsed(10, 40)
+    assert budgets["one", "finetune", 0.01] == LabelsUsed(10, 2)
     assert budgets["one", "frozen", 1.0].total == 1040
+    assert budgets["one", "knn", 1.0].total == 1000  # nothing is chosen
 
 
 def test_without_a_reference_there_is_an_area_and_no_saving(plain_column):
     curve = curve_of(plain_column, [[0.5], [0.6], [0.8]])
-    (row,) = label_efficiency(curve, ["m0"], settings_of(), [], BUDGETS).to_dict("records")
+    (row,) = label_efficiency(curve, ["m0"], settings_of(), [], BUDGETS, {}).to_dict("records")
     assert row["area"] == pytest.approx((0.55 + 0.7) / 2)
     assert np.isnan(row["labels_needed"])
     assert row["reached"] == ""
@@ -113,9 +139,9 @@ def test_without_a_reference_there_is_an_area_and_no_saving(plain_column):
 
 def test_a_hole_has_neither(plain_column):
     curve = curve_of(plain_column, [[0.5], [0.6], [0.8]], excluded={"m1": "seed 0 missing"})
-    table = label_efficiency(curve, ["m0", "m1"], settings_of(), ["m1"], BUDGETS).set_index("method")
+    table = label_efficiency(curve, ["m0", "m1"], settings_of(), ["m1"], BUDGETS, {}).set_index("method")
     assert np.isnan(table.loc["m1", "area"])
     assert table.loc["m1", "reason"].startswith("0.01 of the labels: seed 0 missing")
     assert table.loc["m0", "reason"] == "no result of m1 with all labels to compare with"
-    unknown = label_efficiency(curve, ["m0"], settings_of(), [], {})
+    unknown = label_efficiency(curve, ["m0"], settings_of(), [], {}, {})
     assert unknown["reason"].tolist() == ["labels drawn are not recorded"]

@@ -6,7 +6,7 @@ import pytest
 from bench.cells import store
 from bench.cells.keys import Keys
 from bench.cells.records import provenance
-from bench.forecast.estimate import FIXED, RunEstimate
+from bench.forecast.estimate import FIXED, FORWARD, RunEstimate, image_counts
 from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import Protocol, read_protocol
 
@@ -35,8 +35,31 @@ def test_more_work_is_more_time(prepared_project, edited):
     assert seconds(protocol, Cell("pretrain", "chest", "random-init", 0)) < seconds(protocol, pretrain)
     assert seconds(protocol, few) < seconds(protocol, all_labels)
     longer = edited("epochs: 2\n", "epochs: 20\n")
-    fixed = seconds(longer, Cell("ks", "chest", "moco", 0))
-    assert seconds(longer, pretrain) - fixed == pytest.approx(10 * (seconds(protocol, pretrain) - fixed))
+    images = image_counts("chest", protocol)["train"]
+    once = FIXED + 3.25 * images * FORWARD  # files, and batch norm that is filled at the end
+    assert seconds(longer, pretrain) - once == pytest.approx(10 * (seconds(protocol, pretrain) - once))
+
+
+def test_filling_batch_norm_and_validation_labels_are_counted(prepared_project, edited):
+    edited("  random-init: {}\n", "  random-init: {}\n  random-init-filled: {}\n")
+    protocol = read_protocol()
+    images = image_counts("chest", protocol)
+    estimate = RunEstimate(Keys(protocol))
+
+    def seconds(method: str) -> float:
+        return estimate.seconds(Cell("pretrain", "chest", method, 0))
+
+    filling = seconds("random-init-filled") - seconds("random-init")
+    assert 3.1 <= filling / (FORWARD * images["train"]) <= 3.4  # as measured
+    unfilled = protocol.model_copy(
+        update={"pretrain": protocol.pretrain.model_copy(update={"fill_batch_norm": False})}
+    )
+    saved = seconds("moco") - RunEstimate(Keys(unfilled)).seconds(Cell("pretrain", "chest", "moco", 0))
+    assert saved == pytest.approx(filling)
+    half = Cell("finetune", "chest", "moco", 0, 0.5)
+    chosen_on_all = RunEstimate(Keys(protocol.model_copy(update={"validation_labels": "all"})))
+    more = images["val"] - round(0.5 * images["val"])
+    assert chosen_on_all.seconds(half) - estimate.seconds(half) == pytest.approx(FORWARD * more)
 
 
 def test_measured_cells_give_the_rate_of_their_like_and_of_the_unknown(prepared_project):

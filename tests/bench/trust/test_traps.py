@@ -4,22 +4,33 @@ import ast
 import json
 import re
 import sys
+from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+from torch.nn import BatchNorm2d
 
 import bench
+from bench.cells.encoders import load_encoder
 from bench.cells.files import cell_path, write_table
+from bench.cells.job import Job
+from bench.cells.keys import Keys
 from bench.cells.predictions import predictions_table
 from bench.cells.records import CellRecord, provenance, write_record
 from bench.cli import main
 from bench.protocol.cell import Cell
-from bench.protocol.protocol import read_protocol
-from bench.trust.traps import TRAPS, spring
-from imssl.datasets.prepared import read_prepared
+from bench.protocol.protocol import Protocol, read_protocol
+from bench.stages.pretrain import compute
+from bench.trust.traps import TRAPS, cells_for, spring
+from imssl.datasets.prepared import Prepared, read_prepared
+from imssl.encoder import Encoder
 from imssl.errors import UserError
 
 ROOT = Path(bench.__file__).parents[1]
@@ -84,8 +95,6 @@ def test_the_spread_between_classes_widens_the_interval(finetuned):
 
 
 def test_dropping_the_last_batch_is_the_metric_of_fewer_images(finetuned):
-    from sklearn.metrics import roc_auc_score
-
     table = pd.read_csv(finetuned / "predictions.csv", dtype={"id": str, "patient": str})
     classes = [name.removeprefix("probability_") for name in table.columns if name.startswith("probability_")]
 
@@ -122,6 +131,100 @@ def test_bandwidths_at_both_ends_say_nothing(finetuned):
     (wide,) = spring("wide-bandwidth", read_protocol())
     (linear,) = spring("unpaired-cka", read_protocol())
     assert wide.trapped == pytest.approx(linear.honest, abs=1e-3)
+
+
+def pretrained(cell: Cell, protocol: Protocol) -> Path:
+    """A finished cell of pretraining, computed here."""
+    folder = cell_path(cell)
+    folder.mkdir(parents=True)
+    compute(Job(cell, Keys(protocol), folder, lambda done, steps: None))
+    record = CellRecord(
+        key="0" * 64, stage="pretrain", dataset=cell.dataset, method=cell.method, seed=0, fraction=None,
+        status="done", reason=None, files={}, provenance=provenance(datetime.now(UTC), 1.0, "CPU", "x"),
+    )  # fmt: skip
+    write_record(folder, record)
+    return folder
+
+
+def plain_statistics(encoder: Encoder, images: torch.Tensor) -> Encoder:
+    """Batch norm with the means and variances of one batch of all training images, layer by layer."""
+    filled, measured = deepcopy(encoder), {}
+    layers = {name: layer for name, layer in filled.named_modules() if isinstance(layer, BatchNorm2d)}
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: measured.update({name: inputs[0]}))
+    with torch.no_grad():
+        filled.train()(images)
+    for name, layer in layers.items():
+        layer.running_mean = measured[name].mean(dim=(0, 2, 3))
+        layer.running_var = measured[name].var(dim=(0, 2, 3), correction=0)
+    return filled.eval()
+
+
+def plain_probe(encoder: Encoder, prepared: Prepared, images: torch.Tensor, strengths) -> float:
+    """Macro AUROC of scikit-learn's logistic regression on the last block, one classifier per label."""
+    with torch.no_grad():
+        features = encoder.eval()(images).blocks[-1].mean(dim=(2, 3)).double().numpy()
+    labels = prepared.labels()
+    train, val, test = (prepared.indices(split) for split in ("train", "val", "test"))
+    scaled = StandardScaler().fit(features[train]).transform(features)
+
+    def macro(strength: float, rows: np.ndarray) -> float:
+        aurocs = []
+        for column in labels.T:
+            if np.ptp(column[train]) and np.ptp(column[rows]):
+                model = LogisticRegression(C=1 / (strength * len(train)), tol=1e-8, max_iter=10_000)
+                scores = model.fit(scaled[train], column[train]).decision_function(scaled[rows])
+                aurocs.append(roc_auc_score(column[rows], scores))
+        return float(np.mean(aurocs))
+
+    return macro(max(strengths, key=lambda strength: (macro(strength, val), strength)), test)
+
+
+@pytest.mark.parametrize("method", ["random-init", "moco"])
+def test_the_state_of_batch_norm_moves_the_probe(prepared_project, method):
+    protocol = read_protocol()
+    pretrained(Cell("pretrain", "chest", method, 0), protocol)
+    (number,) = spring("batch-norm-state", protocol)
+    assert number.where == f"chest {method} seed 0"
+    # The same run without filling, into another folder: the state that training has left.
+    (prepared_project / "unfilled").mkdir()
+    unfilled_protocol = protocol.model_copy(
+        update={"pretrain": protocol.pretrain.model_copy(update={"fill_batch_norm": False})}
+    )
+    cell = Cell("pretrain", "chest", method, 0)
+    compute(Job(cell, Keys(unfilled_protocol), prepared_project / "unfilled", lambda done, steps: None))
+    prepared = read_prepared(Path("data/chest"))
+    unfilled = load_encoder(prepared_project / "unfilled", protocol, prepared)
+    mean, std = prepared.card.channel_mean[0], prepared.card.channel_std[0]
+    pixels = prepared.images.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    images = torch.from_numpy((pixels - np.float32(mean)) / np.float32(std))
+    filled = plain_statistics(unfilled, images[prepared.indices("train")])
+    strengths = protocol.probe.l2
+    assert number.trapped == pytest.approx(plain_probe(unfilled, prepared, images, strengths), abs=1e-9)
+    assert number.honest == pytest.approx(plain_probe(filled, prepared, images, strengths), abs=1e-9)
+    assert abs(number.moved) > 0.02
+
+
+def test_the_untrained_encoder_is_trapped_once_and_the_rest_is_counted(
+    prepared_project, edited, monkeypatch, capsys
+):
+    protocol = edited("  random-init: {}\n", "  random-init: {}\n  random-init-filled: {}\n")
+    for method in ("random-init", "random-init-filled"):
+        pretrained(Cell("pretrain", "chest", method, 0), protocol)
+    pretrained(Cell("pretrain", "fundus", "random-init-filled", 0), protocol)
+    assert [cell.dataset for cell in cells_for("batch-norm-state", protocol)] == ["chest", "fundus"]
+    status, out, err = bench_command(
+        monkeypatch, capsys, "trap", "batch-norm-state", "--cells", "1", "--json"
+    )
+    assert (status, len(json.loads(out))) == (0, 1)
+    assert "set on 1 of 2 finished cells" in err
+
+
+def test_statistics_that_are_missing_are_one_message(prepared_project):
+    folder = pretrained(Cell("pretrain", "chest", "moco", 0), read_protocol())
+    (folder / "batch_norm_before_filling.safetensors").unlink()
+    with pytest.raises(UserError, match=r"batch_norm_before_filling.*dvc repro"):
+        spring("batch-norm-state", read_protocol())
 
 
 def bench_command(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
@@ -163,5 +266,5 @@ def test_every_row_of_the_documentation_names_tests_and_traps_that_exist():
         named = re.findall(r"`(test_\w+)`", row)
         assert named, row
         assert set(named) <= defined, row
-    offered = set(re.findall(r"`(?:bench trap )?([a-z]+-[a-z]+)`", table))
+    offered = set(re.findall(r"`(?:bench trap )?([a-z]+(?:-[a-z]+)+)`", table))
     assert offered == set(TRAPS)

@@ -176,9 +176,10 @@ def test_numbers_that_do_not_follow_from_the_predictions_are_named(verify, quick
     rows = json.loads(ks.read_text())
     rows[0]["value"] *= 0.5
     ks.write_text(json.dumps(rows))
-    cka = Path("results/chest/reuse/random-init/seed-0/metrics.json")
+    cka = Path("results/chest/reuse/moco/seed-0/metrics.json")
     rows = json.loads(cka.read_text())
-    rows[0]["value"] += 1e-5
+    for metric in ("cka_linear", "cka_rbf_high"):
+        next(row for row in rows if row["metric"] == metric)["value"] += 1e-5
     cka.write_text(json.dumps(rows))
     for folder in (Path(CELL), ks.parent, cka.parent):
         reseal(folder)
@@ -187,7 +188,8 @@ def test_numbers_that_do_not_follow_from_the_predictions_are_named(verify, quick
     assert status == 1
     table = "numbers of reports/results.csv"
     assert {where for name, where in wrong(content) if name == table} == {
-        "chest random-init seed 0 reuse 0.5 block 1 cka_linear",
+        "chest moco seed 0 reuse 0.5 block 1 cka_linear",
+        "chest moco seed 0 reuse 0.5 block 1 cka_rbf_high",
         "chest moco seed 0 finetune 0.5 macro_auroc",
         "chest moco seed 1 ks 0.5 ks",
     }

@@ -61,6 +61,8 @@ def test_the_profile_paper_departs_where_it_says_so(paper):
     for aspect in (
         "precision", "seeds", "pretraining, batch", "label subsets", "normalisation of the input",
         "CKA, bandwidth of the RBF kernel", "CKA, test images",
+        "validation labels with a share of the labels",
+        "pretraining, batch norm filled from all training images at the end",
     ):  # fmt: skip
         assert rows["run", aspect] is True, aspect
     assert rows["moco", "temperature"] is rows["moco", "keys in the queue"] is False
@@ -71,6 +73,16 @@ def test_the_profile_paper_departs_where_it_says_so(paper):
     heads = table[table["aspect"] == "head"]
     # The paper says MoCo v2, the code has a linear head: a run departs from one of them in any case.
     assert set(heads["differs_from"]) == {"paper"}
+
+
+def test_batch_norm_that_is_not_filled_is_no_departure(paper):
+    pretrain = paper.pretrain.model_copy(update={"fill_batch_norm": False})
+    changed = paper.model_copy(update={"pretrain": pretrain, "validation_labels": "all"})
+    rows = ledger_table(changed, {}).set_index(["about", "aspect"])
+    aspect = "pretraining, batch norm filled from all training images at the end"
+    assert rows.loc[("run", aspect), "differs"] is False
+    chosen_by = rows.loc[("run", "validation labels with a share of the labels"), "here"]
+    assert chosen_by == "choose epoch and strength: all"
 
 
 # What the released code does on each data set, from its scripts, beside what the profile `paper` does.
@@ -170,5 +182,5 @@ def test_every_key_of_the_references_exists(paper, results_of, protocol_of):
     """A renamed setting would silently drop its row."""
     cards = results_of(protocol_of(["nih", "idc", "eyepacs"]), lambda *_: 1).cards
     counts = ledger_table(paper, cards).groupby("about")["aspect"].count().to_dict()
-    aspects = {"run": 29, "moco": 6, "moco-mse": 10, "moco-barlow": 10, "nih": 39, "idc": 39, "eyepacs": 40}
+    aspects = {"run": 31, "moco": 6, "moco-mse": 10, "moco-barlow": 10, "nih": 39, "idc": 39, "eyepacs": 40}
     assert counts == aspects
