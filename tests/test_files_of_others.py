@@ -18,7 +18,7 @@ NEVER = re.compile(
 METHOD_FILES = {
     ("bench/conformance/loading.py", "compile"),
     ("bench/conformance/loading.py", "exec"),
-    ("bench/conformance/source.py", "compile"),
+    ("bench/conformance/method_source.py", "compile"),
 }
 
 

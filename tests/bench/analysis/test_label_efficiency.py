@@ -10,12 +10,11 @@ from bench.analysis.label_efficiency import (
     LabelsUsed,
     label_budgets,
     label_efficiency,
-    labels_to_reach,
-    log_area,
     validation_means,
 )
 from bench.protocol.cell import Cell
 from bench.summary.draws import Comparison
+from imssl.label_curve import labels_to_reach, log_area
 from tests.bench.made_up_results import settings_of
 from tests.simulations.labels_saved import says_saved
 

@@ -25,6 +25,7 @@ def copied(tmp_path, monkeypatch) -> Path:
     """A copy of the source that may be edited; the fingerprints are taken of it."""
     for package in ("imssl", "bench"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / ".bench").mkdir()  # a run has begun, so what is found out is kept
     monkeypatch.setattr(fingerprints, "IMSSL", tmp_path / "imssl")
     monkeypatch.setattr(fingerprints, "STAGES", tmp_path / "bench" / "stages")
     monkeypatch.setattr(registry, "METHODS_FOLDER", tmp_path / "imssl" / "methods")

@@ -85,7 +85,14 @@ def test_the_file_is_imported_in_another_process_and_without_torch_in_one_of_its
     assert json.loads(ended.stdout) == [16, False, []]
 
 
+def test_facts_are_kept_once_a_run_has_begun(project, monkeypatch):
+    monkeypatch.setattr(module, "_known", {})
+    method_facts(read_protocol())
+    assert not (project / ".bench").exists()
+
+
 def test_facts_are_kept_and_found_again(project, monkeypatch):
+    (project / ".bench").mkdir()
     monkeypatch.setattr(module, "_known", {})
     before = method_facts(read_protocol())
     monkeypatch.setattr(module, "_known", {})
