@@ -1,5 +1,5 @@
 # make repro   set up, run the main job on the embedded default, say where the leaderboard is
-# make test    set up, run the tests
+# make test    set up, run the tests; make test-slow runs those that take long
 # make lint    set up, check format, lint and types
 # make docs    set up, build the documentation into site/
 # make simulations   set up, print the tables of docs/statistics.md
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup repro test lint docs drawing simulations lock
+.PHONY: help setup repro test test-slow lint docs drawing simulations lock
 
 help:
 	@sed -n '1,7s/^# //p' Makefile
@@ -30,8 +30,13 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 repro: setup
 	$(BIN)/bench repro
 
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: setup
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-slow: setup
+	$(PYTEST) -m slow
 
 lint: setup
 	$(BIN)/ruff format --check .
