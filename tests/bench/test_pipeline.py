@@ -22,9 +22,12 @@ import bench
 from bench.cells.files import CELL_FILE
 from bench.cells.records import read_record
 from bench.cells.store import file_checksums
+from bench.protocol.stage_specs import CELL_STAGES, STAGES
 
 ROOT = Path(bench.__file__).parents[1]
-TRAINED = ("pretrain", "finetune", "probe", "reuse", "ks")
+METHODS = ("random-init", "moco", "moco-barlow")
+# Cells of a method on the two data sets with one seed: one or two of each stage.
+CELLS = 2 * (4 + 3 * 2)
 
 pytestmark = [
     pytest.mark.slow,
@@ -106,9 +109,10 @@ def warm_servers(project: Project) -> list[int]:
     return found
 
 
-def stages(methods: tuple[str, ...], names: tuple[str, ...] = TRAINED) -> set[str]:
+def stages(methods: tuple[str, ...], names: tuple[str, ...] = CELL_STAGES) -> set[str]:
+    """What DVC runs for some methods: the evaluations of frozen encoders and outputs run for all at once."""
     return {
-        f"{stage}@{dataset}-{method}"
+        f"{stage}@{dataset}" + (f"-{method}" if STAGES[stage].runs == "method" else "")
         for stage in names
         for dataset in ("chest", "fundus")
         for method in methods
@@ -145,15 +149,15 @@ def test_the_first_run_makes_everything_also_after_a_kill_in_its_middle(project)
     ran, output = project.repro()
     assert output.count(": reused") > 0
     # DVC notes a stage when it is done, so those that ended before the kill need not run again.
-    everything = stages(("random-init", "moco", "moco-barlow")) | {
+    everything = stages(METHODS) | {
         "inputs",
         "data@chest",
         "data@fundus",
         "report",
     }
     assert ran <= everything
-    assert stages(("random-init", "moco", "moco-barlow"), ("reuse", "ks")) | {"report"} <= ran
-    assert whole(project.folder / "results") == whole(project.folder / ".bench" / "cells") == 2 * 3 * 8
+    assert stages(METHODS, ("reuse", "ks")) | {"report"} <= ran
+    assert whole(project.folder / "results") == whole(project.folder / ".bench" / "cells") == 3 * CELLS
     assert kept <= {path.name for path in (project.folder / ".bench" / "cells").glob("*/*")}
     assert not list(project.folder.rglob("*.partial"))
     for name in ("leaderboard.html", "results.csv", "metrics.json"):
@@ -180,7 +184,7 @@ def test_the_table_tells_what_pretraining_saw_and_trained(project):
         samples = pd.read_csv(project.folder / "data" / dataset / "samples.csv")
         steps = 2 * ((samples["split"] == "train").sum() // 16)
         assert cost["images_seen"] == 16 * steps
-        file = project.folder / "results" / dataset / method / "pretrain" / "seed-0" / "encoder.safetensors"
+        file = project.folder / "results" / dataset / "pretrain" / method / "seed-0" / "encoder.safetensors"
         weights = {name: w for name, w in load_file(file).items() if not re.search("running|tracked", name)}
         assert cost["trained_parameters"] == sum(w.size for w in weights.values()) + heads[method]
     assert len(costs) == 2 * 3
@@ -198,11 +202,9 @@ def test_dvc_shows_metrics_plots_and_what_changed(project):
 def test_a_parameter_of_fine_tuning_reruns_no_pretraining(project):
     ran, output = project.repro()
     assert {name.partition("@")[0] for name in ran} == {"inputs", "finetune", "reuse", "ks", "report"}
-    rerun = stages(("random-init", "moco", "moco-barlow"), ("finetune", "reuse", "ks"))
+    rerun = stages(METHODS, ("finetune", "reuse", "ks"))
     assert ran - {"inputs", "report"} == rerun
-    frozen = [line for line in output.splitlines() if " frozen: " in line]
-    assert frozen
-    assert all("frozen: reused" in line for line in frozen)
+    assert not [line for line in output.splitlines() if line.startswith(("frozen ", "knn ", "probe "))]
 
 
 def test_a_value_that_is_put_back_finds_its_results_again(project):
@@ -227,28 +229,30 @@ def test_an_edit_of_a_method_reruns_that_method_only(project):
         file.write("# edited\n")
     ran, output = project.repro()
     assert ran == stages(("moco-barlow",)) | {"inputs", "report"}
-    assert ": reused" not in output
+    lines = [line for line in output.splitlines() if re.search(r" seed \d", line)]
+    assert all((line.split()[2] == "moco-barlow") == (": reused" not in line) for line in lines)
 
 
 def test_an_edit_of_the_report_reruns_the_report_only(project):
-    with (project.folder / "bench" / "statistics.py").open("a") as file:
+    with (project.folder / "bench" / "summary" / "over_seeds.py").open("a") as file:
         file.write("# edited\n")
     assert project.repro()[0] == {"inputs", "report"}
 
 
 def test_an_added_method_runs_its_own_stages_only(project):
-    """The example of docs/methods.md, as a user would add it; other cells are not even looked up again."""
+    """The example of docs/methods.md, as a user would add it; no cell of another method is computed."""
     example = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), re.DOTALL)
     (project.temporary / "rotation.py").write_text(example.group(1))
     cells = {path.name for path in (project.folder / ".bench" / "cells").glob("*/*")}
     added = project.run(sys.executable, "-m", "bench", "add-method", str(project.temporary / "rotation.py"))
     assert added.returncode == 0, added.stdout
-    assert "compute 16 of its cells" in added.stdout
+    assert f"compute {CELLS} of its cells" in added.stdout
     ran, output = project.repro()
     assert ran == stages(("rotation",)) | {"inputs", "report"}
-    assert ": reused" not in output
+    lines = [line for line in output.splitlines() if re.search(r" seed \d", line)]
+    assert all((line.split()[2] == "rotation") == (": reused" not in line) for line in lines)
     new = {path.name for path in (project.folder / ".bench" / "cells").glob("*/*")} - cells
-    assert len(new) == 16
+    assert len(new) == CELLS
     status = project.run(sys.executable, "-m", "dvc", "status", "--json")
     assert status.stdout.strip() == "{}"
     page = (project.folder / "reports" / "leaderboard.html").read_text()
@@ -263,11 +267,12 @@ def test_an_added_method_runs_its_own_stages_only(project):
 def test_another_seed_computes_its_own_cells_only(project):
     project.edit("params.yaml", "seeds: [0]", "seeds: [0, 1]")
     ran, output = project.repro()
-    assert ran == stages(("random-init", "moco", "moco-barlow")) | {"inputs", "report"}
+    assert ran == stages(METHODS) | {"inputs", "report"}
     lines = [line for line in output.splitlines() if re.search(r" seed \d", line)]
-    assert len(lines) == 2 * 48
+    assert len(lines) == 2 * 3 * CELLS
     assert all((" seed 0" in line) == (": reused" in line) for line in lines)
-    assert whole(project.folder / "results") == 2 * 48 + 16  # the removed method's results are left
+    # Of the removed method, what DVC ran for it alone is left: pretraining, and fine-tuning on two shares.
+    assert whole(project.folder / "results") == 2 * 3 * CELLS + 2 * 3
 
 
 def test_a_stage_gives_the_same_bytes_without_the_warm_start(project):

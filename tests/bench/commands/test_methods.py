@@ -46,7 +46,7 @@ def test_a_sound_method_passes_every_check_and_is_entered(copy):
     assert (status, err) == (0, "")
     assert not re.search("^fail", out, re.MULTILINE)
     assert "mine is in params.yaml; its file is imssl/methods/mine.py" in out
-    assert re.search(r"compute 16 of its cells on 2 data sets", out)
+    assert re.search(r"compute 20 of its cells on 2 data sets", out)
     assert "Run it with: dvc repro" in out
     changed = {name for name, sha in copy.state().items() if before.get(name) != sha}
     assert changed == {"params.yaml", "imssl/methods/mine.py", "bench/checked/mine.json"}
@@ -58,7 +58,7 @@ def test_a_sound_method_passes_every_check_and_is_entered(copy):
     assert record["results"] | {"GPU": "pass"} == dict.fromkeys(record["results"], "pass")
     listed = {row["id"]: row for row in json.loads(copy.bench("methods", "--json")[1])}
     assert (listed["mine"]["origin"], listed["mine"]["checks"]) == ("added", "passed")
-    assert (listed["moco"]["origin"], listed["moco"]["cells"]) == ("built-in", 16)
+    assert (listed["moco"]["origin"], listed["moco"]["cells"]) == ("built-in", 20)
 
 
 def test_variants_of_a_file_are_rows_and_go_one_by_one(copy):
