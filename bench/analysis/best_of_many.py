@@ -107,12 +107,15 @@ class _Table:
         return np.concatenate(largest)
 
     def _patients_vary(self, size: int, generator: np.random.Generator) -> Array:
-        """(size, M) normal noise with the covariance of the resamples, as uncertain as so many resamples leave it.
+        """(size, M) normal noise with the covariance of the resamples, uncertain as their number leaves it.
 
-        The resamples themselves would not do: their largest values are in the variances that they are held against.
+        The resamples themselves would not do: their largest values are in the variances that they are held
+        against.
         """
-        resamples = self.patient_noise.shape[1]
+        rows, resamples = self.patient_noise.shape
         if resamples < 2:
-            return np.zeros((size, len(self.patient_noise)))
-        weights = generator.normal(size=(size, resamples))
-        return weights @ self.patient_noise.T / np.sqrt(generator.chisquare(resamples - 1, size=(size, 1)))
+            return np.zeros((size, rows))
+        # By eigenvectors: methods that are alike make the covariance singular.
+        values, vectors = np.linalg.eigh(self.patient_noise @ self.patient_noise.T)
+        noise = generator.normal(size=(size, rows)) @ (vectors * np.sqrt(np.maximum(values, 0))).T
+        return noise / np.sqrt(generator.chisquare(resamples - 1, size=(size, 1)))
