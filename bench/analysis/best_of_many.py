@@ -99,10 +99,23 @@ class _Table:
         largest = []
         for start in range(0, SIMULATIONS, chunk):
             size = min(chunk, SIMULATIONS - start)
-            drawn = generator.integers(self.patient_noise.shape[1], size=size)
             seed_noise = np.sqrt(self.seed_variances) * generator.normal(size=(size, count))
             chi_square = generator.chisquare(self.seeds - 1, size=(size, count))
             variances = self.seed_variances * chi_square / (self.seeds - 1)
-            means = self.patient_noise[:, drawn].T + seed_noise
+            means = self._patients_vary(size, generator) + seed_noise
             largest.append(self.statistics(means, variances).max(axis=1))
         return np.concatenate(largest)
+
+    def _patients_vary(self, size: int, generator: np.random.Generator) -> Array:
+        """(size, M) normal noise with the covariance of the resamples, uncertain as their number leaves it.
+
+        The resamples themselves would not do: their largest values are in the variances that they are held
+        against.
+        """
+        rows, resamples = self.patient_noise.shape
+        if resamples < 2:
+            return np.zeros((size, rows))
+        # By eigenvectors: methods that are alike make the covariance singular.
+        values, vectors = np.linalg.eigh(self.patient_noise @ self.patient_noise.T)
+        noise = generator.normal(size=(size, rows)) @ (vectors * np.sqrt(np.maximum(values, 0))).T
+        return noise / np.sqrt(generator.chisquare(resamples - 1, size=(size, 1)))

@@ -38,7 +38,7 @@ def difference_rows() -> Iterable[Sequence[str]]:
 def best_rows() -> Iterable[Sequence[str]]:
     """Family-wise error of the marks of a column, by number of methods."""
     kinds = {"all .02": (0.02,), "one in four .04, the others .005": (0.04, 0.005, 0.005, 0.005)}
-    for methods, trials in ((4, 400), (10, 300), (25, 150), (50, 80)):
+    for methods, trials in ((4, 400), (10, 300), (25, 200), (50, 150)):
         for name, deviations in kinds.items():
             cells = [rate(false_marks(methods, deviations, 0.006, seeds, trials)) for seeds in (3, 5)]
             yield (f"{methods}", name, *cells, f"{trials}")
