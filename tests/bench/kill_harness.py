@@ -148,8 +148,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def _without_times(file: Path) -> bytes:
     if file.name == METRICS_FILE:
-        content = read_json(file)
-        return repr({key: value for key, value in content.items() if key not in TIMES}).encode()
+        return repr([row for row in read_json(file) if row["metric"] not in TIMES]).encode()
     if file.name == HISTORY_FILE:
         table = pd.read_csv(file, dtype=str)
         return table.drop(columns=[name for name in TIMES if name in table]).to_csv().encode()

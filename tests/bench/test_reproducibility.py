@@ -56,8 +56,9 @@ for file in sorted([*Path("data").rglob("*"), *Path("results").rglob("*"), Path(
         digests[file.as_posix()] = content_digest(file)
 table = pd.read_csv("reports/results.csv")
 digests["results.csv"] = table[~table["metric"].isin(COSTS)].to_csv()
-from bench.cells import Keys, all_cells
-from bench.protocol import read_protocol
+from bench.cells.keys import Keys
+from bench.protocol.cell import all_cells
+from bench.protocol.protocol import read_protocol
 protocol = read_protocol()
 digests["keys"] = [Keys(protocol).key(cell) for cell in all_cells(protocol)]
 Path("digests.json").write_text(json.dumps(digests))

@@ -154,8 +154,13 @@ def _without_costs(content: Any) -> Any:
     if isinstance(content, dict):
         return {name: _without_costs(value) for name, value in content.items() if name not in COSTS}
     if isinstance(content, list):
-        return [_without_costs(value) for value in content]
+        return [_without_costs(value) for value in content if not _is_cost(value)]
     return content
+
+
+def _is_cost(row: Any) -> bool:
+    """Whether a row of a cell's numbers says what the computation took."""
+    return isinstance(row, dict) and row.get("metric") in COSTS
 
 
 def _difference(one: Path, other: Path) -> float | None:

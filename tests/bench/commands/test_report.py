@@ -26,10 +26,10 @@ def printed(table):
 def test_a_run_without_results_is_compared_as_holes(prepared_project):
     result = CliRunner().invoke(app, ["report", "--compare", "moco-barlow", "moco"])
     assert result.exit_code == 0, result.output
-    # A hole in every row of three tables, and the reason once below each table and data set.
+    # A hole in every row of four tables, and the reason once below each table and data set.
     rows = [line for line in result.output.splitlines() if "missing" in line and "seed" not in line]
-    assert len(rows) == 2 * (2 * 2 + 4)
-    assert result.output.count("moco-barlow: seed 0 missing; moco: seed 0 missing") == 2 * 3
+    assert len(rows) == 2 * (3 * 2 + 4)
+    assert result.output.count("moco-barlow: seed 0 missing; moco: seed 0 missing") == 2 * 4
     assert "moco-barlow minus moco" in result.output
     assert not (prepared_project / "reports").exists()
 

@@ -20,7 +20,7 @@ def view(protocol_of, results_of, summary_of, monkeypatch):
     monkeypatch.setattr("bench.analysis.reproduction.claims.synthetic_datasets", lambda *_: [])
 
     def make(seeds):
-        protocol = protocol_of(seeds=range(seeds))
+        protocol = protocol_of(methods=["random-init", "moco", "moco-mse", "moco-barlow"], seeds=range(seeds))
         summary = summary_of(protocol, results_of(protocol, skill))
         return view_of(summary, analyse(summary))
 

@@ -69,7 +69,7 @@ def test_a_method_with_a_hole_is_left_out_with_its_reason(protocol_of, results_o
     columns = draw_comparisons(protocol, results_of(protocol, lambda cell, block: 1, holes))
     column = columns[Comparison("one", "frozen", 1.0, None)]
     assert column.excluded == {"moco": "seed 1 failed"}
-    assert column.methods == ("random-init", "moco-mse", "moco-barlow")
+    assert column.methods == ("random-init", "random-init-filled", "moco-mse", "moco-barlow")
     assert column.row("moco") is None
     empty = columns[Comparison("one", "probe", None, 3)]
     assert (empty.methods, empty.draws.shape) == ((), (0, 3, 100))

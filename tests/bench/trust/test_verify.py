@@ -107,6 +107,7 @@ def test_a_finished_run_agrees_in_every_number(verify, in_process):
     measured = {
         "seconds",
         "peak_memory_mib",
+        "batch_norm_filled",
         "images_seen",
         "trained_parameters",
         "l2",
