@@ -183,7 +183,7 @@ def _numbers(file: Path) -> np.ndarray:
             return _flat([stored[name] for name in sorted(stored) if stored[name].dtype.kind in "fiu"])
     if file.suffix == ".csv":
         table = read_table(file, ("id", "patient")).drop(columns=[*COSTS, "id", "patient"], errors="ignore")
-        return table.to_numpy(dtype=np.float64).ravel()
+        return table.select_dtypes("number").to_numpy(dtype=np.float64).ravel()
     return np.array(list(_leaves(_without_costs(json.loads(file.read_text(encoding="utf-8"))))))
 
 
