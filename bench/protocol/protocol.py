@@ -89,7 +89,7 @@ class Protocol(Settings):
     pretrain: PretrainSettings
     augmentation: Augmentation
     label_fractions: Annotated[list[Fraction], Field(min_length=1)]
-    validation_labels: ValidationLabels = "same share"
+    validation_labels: ValidationLabels
     finetune: FinetuneSettings
     finetune_augmentation: Augmentation
     linear: LinearSettings
