@@ -69,17 +69,17 @@ def digest(fingerprint: Fingerprint) -> str:
 def _fingerprint(*entries: Path) -> Fingerprint:
     sources, known = _sources(), _known_imports()
     already_known = len(known)
-    found: dict[Path, str] = {}
+    reached: dict[Path, str] = {}
     waiting = list(entries)
     while waiting:
         file = waiting.pop()
-        if file not in found:
-            found[file] = sources[file][1]
+        if file not in reached:
+            reached[file] = sources[file][1]
             waiting.extend(_imported_files(file))
     if len(known) > already_known:
         _keep_imports({sha: known[sha] for _, sha in sources.values() if sha in known})
     top = IMSSL.parent
-    return {file.relative_to(top).as_posix(): sha for file, sha in sorted(found.items())}
+    return {file.relative_to(top).as_posix(): sha for file, sha in sorted(reached.items())}
 
 
 @cache
@@ -112,9 +112,9 @@ def _known_imports() -> dict[str, list[Import]]:
         known = json.loads(KNOWN_IMPORTS.read_text(encoding="utf-8"))
         return {
             str(sha): [
-                (int(dots), str(module), [str(name) for name in names]) for dots, module, names in found
+                (int(dots), str(module), [str(name) for name in names]) for dots, module, names in imports
             ]
-            for sha, found in known.items()
+            for sha, imports in known.items()
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
@@ -129,13 +129,13 @@ def _keep_imports(known: dict[str, list[Import]]) -> None:
 
 def _imports(content: bytes, file: Path) -> list[Import]:
     """The imports of a source file, also those inside functions."""
-    found: list[Import] = []
+    imports: list[Import] = []
     for node in ast.walk(ast.parse(content, str(file))):
         if isinstance(node, ast.Import):
-            found += [(0, alias.name, []) for alias in node.names]
+            imports += [(0, alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append((node.level, node.module or "", [alias.name for alias in node.names]))
-    return found
+            imports.append((node.level, node.module or "", [alias.name for alias in node.names]))
+    return imports
 
 
 def _modules(imports: list[Import], importer: Path) -> list[str]:

@@ -154,10 +154,10 @@ def _asked(methods: Sequence[str], protocol: Protocol) -> dict[str, MethodFacts]
         )
         if not answer.is_file():
             raise UserError(f"the methods of params.yaml could not be read:\n{ended.stderr.strip()}")
-        told = json.loads(answer.read_text(encoding="utf-8"))
-    if "error" in told:
-        raise UserError(told["error"])
-    return {method: MethodFacts(**facts) for method, facts in told.items()}
+        answers = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" in answers:
+        raise UserError(answers["error"])
+    return {method: MethodFacts(**facts) for method, facts in answers.items()}
 
 
 def _asked_of_fork(method: str, protocol: Protocol) -> MethodFacts:
@@ -177,12 +177,12 @@ def _asked_of_fork(method: str, protocol: Protocol) -> MethodFacts:
         text = stream.read()
     os.waitpid(child, 0)
     try:
-        told = json.loads(text)
+        answers = json.loads(text)
     except ValueError:
         raise UserError(f"{_name(method, protocol)}: the process that imported it ended") from None
-    if "error" in told:
-        raise UserError(told["error"])
-    return MethodFacts(**told)
+    if "error" in answers:
+        raise UserError(answers["error"])
+    return MethodFacts(**answers)
 
 
 def _told_by_class(method: str, protocol: Protocol) -> dict[str, Any]:
@@ -219,12 +219,12 @@ def _main() -> None:
 
     request = json.load(sys.stdin)
     protocol = Protocol.model_validate_json(request["protocol"])
-    told: dict[str, Any]
+    answers: dict[str, Any]
     try:
-        told = {name: asdict(_asked_of_fork(name, protocol)) for name in request["methods"]}
+        answers = {name: asdict(_asked_of_fork(name, protocol)) for name in request["methods"]}
     except UserError as error:
-        told = {"error": str(error)}
-    Path(request["answer"]).write_text(json.dumps(told), encoding="utf-8")
+        answers = {"error": str(error)}
+    Path(request["answer"]).write_text(json.dumps(answers), encoding="utf-8")
 
 
 if __name__ == "__main__":

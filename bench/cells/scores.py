@@ -30,14 +30,14 @@ def score_rows(card: Card, labels: np.ndarray, probabilities: np.ndarray) -> lis
     # Imported here: stages that judge no predictions must not depend on the metrics.
     from imssl.metrics import scores
 
-    found = scores(card.task, labels, probabilities, card.classes)
+    metrics = scores(card.task, labels, probabilities, card.classes)
     rows: list[MetricRow] = []
     for name in SCORE_NAMES:
         # A binary task has one AUROC, so its macro AUROC goes by the plain name.
         shown = "auroc" if card.task == "binary" and name == "macro_auroc" else name
         if name != "qwk" or card.task == "ordinal":
-            rows.append({"metric": shown, "value": getattr(found, name)})
-    for label, auroc in found.auroc_per_class.items():
+            rows.append({"metric": shown, "value": getattr(metrics, name)})
+    for label, auroc in metrics.auroc_per_class.items():
         rows.append({"metric": "auroc", "class": label, "value": auroc})
     rows += _precision_rows(card, labels, probabilities)
     return rows + _calibration_rows(card, labels, probabilities)

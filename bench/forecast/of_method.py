@@ -71,8 +71,8 @@ def method_plan(name: str, protocol: Protocol, speed_ratio: float | None) -> Met
         speed_ratio: seconds of its training step over those of ``moco``; None where not measured.
     """
     estimate = RunEstimate(Keys(protocol))
-    own = [cell for cell in estimate.cells if cell.method == name]
-    missing = [cell for cell in own if not estimate.is_done(cell)]
+    of_method = [cell for cell in estimate.cells if cell.method == name]
+    missing = [cell for cell in of_method if not estimate.is_done(cell)]
     at_once = at_once_here(protocol, max(2, len(protocol.seeds)))
     stages, running = [], 0
     for stage in CELL_STAGES:
@@ -90,7 +90,7 @@ def method_plan(name: str, protocol: Protocol, speed_ratio: float | None) -> Met
             stages.append(StageCells(stage, sum(map(len, seconds)), together))
     return MethodPlan(
         stages=tuple(stages),
-        reused=len(own) - len(missing),
+        reused=len(of_method) - len(missing),
         others=sum(not estimate.is_done(cell) for cell in estimate.cells if cell.method != name),
         at_once=at_once,
         overhead=overhead_of(running, protocol),

@@ -23,19 +23,19 @@ def run_checks(protocol: Protocol) -> list[Check]:
         UserError: there are no results to check.
     """
     cells = list(all_cells(protocol))
-    found = [cell for cell in cells if (cell_path(cell) / "cell.json").is_file()]
-    if not found:
+    with_record = [cell for cell in cells if (cell_path(cell) / "cell.json").is_file()]
+    if not with_record:
         raise UserError("there are no results to verify. Run: dvc repro")
-    checks = [check_data(protocol), check_cells(protocol, found), check_lock()]
-    if len(found) < len(cells):
-        checks[1].notes.append(f"{len(cells) - len(found)} of {len(cells)} cells have no results yet")
+    checks = [check_data(protocol), check_cells(protocol, with_record), check_lock()]
+    if len(with_record) < len(cells):
+        checks[1].notes.append(f"{len(cells) - len(with_record)} of {len(cells)} cells have no results yet")
     if any(check.disagreements for check in checks[:2]):
         checks[1].notes.append("numbers were not recomputed, as files are not those that were written")
         return checks
-    records = {cell: read_record(cell_path(cell)) for cell in found}
+    records = {cell: read_record(cell_path(cell)) for cell in with_record}
     done = [cell for cell, record in records.items() if record is not None and record.status == "done"]
-    if len(done) < len(found):
-        checks[1].notes.append(f"{len(found) - len(done)} cells have failed and have no numbers")
+    if len(done) < len(with_record):
+        checks[1].notes.append(f"{len(with_record) - len(done)} cells have failed and have no numbers")
     checks += [check_predictions(protocol, done), check_subsets(protocol, done)]
     if not RESULTS_TABLE.is_file():
         checks[-1].notes.append(f"there is no {RESULTS_TABLE}; write it with: bench report")

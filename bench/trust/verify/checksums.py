@@ -50,9 +50,9 @@ def check_cells(protocol: Protocol, cells: list[Cell]) -> Check:
             continue
         if record is None:
             continue
-        found = file_checksums(folder)
-        for name in sorted(record.files.keys() | found.keys()):
-            check.compare(folder / name, record.files.get(name, "no such file"), found.get(name, "missing"))
+        present = file_checksums(folder)
+        for name in sorted(record.files.keys() | present.keys()):
+            check.compare(folder / name, record.files.get(name, "no such file"), present.get(name, "missing"))
         # The key is a hash of code, settings and data: another one means results of another protocol.
         check.compare(f"key in {folder / CELL_FILE}", keys.key(cell), record.key)
         unsealed += record.checksum is None

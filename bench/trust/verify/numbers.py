@@ -180,11 +180,11 @@ def _compare_short(
                 ]
                 defined = [value for value in values if value is not None]
                 mean = float(np.mean(defined)) if len(defined) == len(values) else None
-                found = short.get(dataset, {}).get(method, {}).get(words)
+                written_mean = short.get(dataset, {}).get(method, {}).get(words)
                 # The file holds six digits.
-                off = mean is None or found is None or abs(mean - found) > 5.1e-7
+                off = mean is None or written_mean is None or abs(mean - written_mean) > 5.1e-7
                 where = f"{dataset} {method} {words}"
-                check.compare(where, mean if off else found, found)
+                check.compare(where, mean if off else written_mean, written_mean)
 
 
 def _short_places(protocol: Protocol) -> Iterator[tuple[str, float | None, int | None, str]]:

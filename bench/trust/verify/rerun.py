@@ -163,11 +163,11 @@ def _is_cost(row: Any) -> bool:
     return isinstance(row, dict) and row.get("metric") in COSTS
 
 
-def _difference(one: Path, other: Path) -> float | None:
+def _difference(first: Path, second: Path) -> float | None:
     """Largest absolute difference of two files' numbers; None where they do not correspond."""
-    if not other.is_file():
+    if not second.is_file():
         return None
-    a, b = _numbers(one), _numbers(other)
+    a, b = _numbers(first), _numbers(second)
     if a.shape != b.shape:
         return None
     gaps = np.abs(a - b)[~(np.isnan(a) & np.isnan(b))]

@@ -27,9 +27,9 @@ def check_predictions(protocol: Protocol, cells: list[Cell]) -> Check:
     """Ids, patients and labels of every predictions file against samples.csv, in order and complete."""
     check = Check("samples of the predictions against the data")
     for dataset in protocol.datasets:
-        own = [cell for cell in cells if cell.dataset == dataset]
-        prepared = read_prepared(data_folder(dataset)) if own else None
-        for cell in own:
+        of_dataset = [cell for cell in cells if cell.dataset == dataset]
+        prepared = read_prepared(data_folder(dataset)) if of_dataset else None
+        for cell in of_dataset:
             assert prepared is not None
             for name, split in _prediction_files(cell):
                 _compare_samples(check, cell, name, prepared, split)
@@ -42,15 +42,15 @@ def check_subsets(protocol: Protocol, cells: list[Cell]) -> Check:
     """Label subsets: distinct images of their split, the smaller in the larger, the same for every method."""
     check = Check("label subsets")
     for dataset in protocol.datasets:
-        own = [cell for cell in cells if cell.dataset == dataset and STAGES[cell.stage].per_fraction]
-        if not own:
+        of_dataset = [cell for cell in cells if cell.dataset == dataset and STAGES[cell.stage].per_fraction]
+        if not of_dataset:
             continue
         prepared = read_prepared(data_folder(dataset))
         for seed in protocol.seeds:
             for split in SPLIT_NAMES:
                 images = set(prepared.samples["id"].iloc[prepared.indices(split)])
                 # Nearest neighbours choose nothing, so they use no label of a validation image.
-                using = [cell for cell in own if split == "train" or cell.stage != "knn"]
+                using = [cell for cell in of_dataset if split == "train" or cell.stage != "knn"]
                 _compare_subsets(check, [cell for cell in using if cell.seed == seed], split, images)
     return check
 
@@ -90,14 +90,14 @@ def _compare_samples(check: Check, cell: Cell, name: str, prepared: Prepared, sp
         table = read_table(file, ("id", "patient"))
         samples = prepared.samples.iloc[prepared.indices(split)]
         columns = ["id", "patient", *prepared.card.label_columns]
-        found = table[columns].fillna("").astype(str).to_numpy()
+        written = table[columns].fillna("").astype(str).to_numpy()
         expected = samples[columns].astype(str).to_numpy()
     except (UserError, KeyError) as error:
         check.compare(file, "a table of predictions", str(error).splitlines()[0])
         return
-    check.compare(f"{file}: rows", len(expected), len(found))
-    if len(expected) == len(found):
-        wrong = int((expected != found).any(axis=1).sum())
+    check.compare(f"{file}: rows", len(expected), len(written))
+    if len(expected) == len(written):
+        wrong = int((expected != written).any(axis=1).sum())
         check.compare(f"{file}: rows of other samples or labels", 0, wrong)
 
 
