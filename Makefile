@@ -1,47 +1,51 @@
 # make repro   set up, run the main job on the embedded default, say where the leaderboard is
-# make test    set up, run the tests; make test-slow runs those that take long
+# make test    set up, run the tests; make test-slow runs those that take long, make test-walks those of many minutes
 # make lint    set up, check format, lint and types
 # make docs    set up, build the documentation into site/
 # make simulations   set up, print the tables of docs/statistics.md
-# They need git, make and Python 3.11 to 3.13 (another one than python3: make PYTHON=python3.12 test), and the
-# network for the package install only.
+# make test-lowest, make test-newest   the quick tests in an environment with the oldest, the newest packages allowed
+# They need git, make and Python 3.11 or newer (another one than python3: make PYTHON=python3.12 test), and the
+# network for the package install only. make TORCH=cpu repro takes the build of PyTorch without CUDA.
 
 VENV := .venv
 BIN := $(VENV)/bin
-IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(IN_RANGE)' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup repro test test-slow lint docs drawing simulations lock
+.PHONY: help setup repro test test-slow test-walks test-lowest test-newest lint docs drawing simulations lock
 
 help:
-	@sed -n '1,7s/^# //p' Makefile
-
-setup: $(VENV)/.installed
+	@sed -n '1,8s/^# //p' Makefile
 
 # Hashes decide what is installed; the lock names no index. The suite itself is installed in place.
-$(VENV)/.installed: requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found; install one, or name it: make PYTHON=... setup"; exit 2; }
-	@echo "Setting up $(VENV) with $(PYTHON): some 5 GB of libraries, a few minutes, once."
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+setup:
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" .ci/setup
 
 repro: setup
 	$(BIN)/bench repro
 
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# The slowest tests are named at the end, so that what CI prints says where its time goes.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --numprocesses auto --maxprocesses 4 --durations 40
 
 test: setup
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not walk"
 
 test-slow: setup
 	$(PYTEST) -m slow
+
+# Whole ways of users, engines and harnesses: more than an hour on two cores.
+test-walks: setup
+	$(PYTEST) -m walk
+
+test-lowest: setup
+	.ci/test-bounds lowest-direct
+
+test-newest: setup
+	.ci/test-bounds highest
 
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@if command -v actionlint > /dev/null; then actionlint; else echo "no actionlint here: CI looks at the workflows"; fi
 
 # A broken link or a wrong reference stops it. It needs no network.
 docs: setup
@@ -54,7 +58,6 @@ drawing: setup
 simulations: setup
 	$(BIN)/python -m tests.simulations
 
-# Rewrite the lock from pyproject.toml: for Python 3.11 to 3.13, with hashes and without index addresses.
-lock:
-	uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+# Rewrite the lock from pyproject.toml: for Python 3.11 and newer, with hashes and without index addresses.
+lock: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/lock

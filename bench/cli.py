@@ -7,8 +7,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench.commands import methods, speed, trust, tuning
-from bench.commands.console import console
+from bench.commands import project, upkeep
+from bench.commands.data_and_methods import datasets, download, encoders, methods
+from bench.commands.data_and_methods.preview import preview
+from bench.commands.results import export, sharing, study, trust
+from bench.commands.results.rerun import rerun
+from bench.commands.results.verify import verify
+from bench.commands.running import launch, speed, tuning
+from bench.commands.terminal.console import Verbs, complete_profile, console, quiet, say_version
+from bench.machine.failures import exit_status
 from imssl.errors import UserError
 
 app = typer.Typer(
@@ -17,18 +24,43 @@ app = typer.Typer(
         "A reproducibility benchmark for self-supervised pretraining on medical images.\n\n"
         "Everything that decides a number stands in [bold]params.yaml[/]; a profile writes it. "
         "[bold]dvc repro[/] (or [bold]bench repro[/]) brings every result up to date with it and writes "
-        "[bold]reports/leaderboard.html[/]. Run the commands in the project's folder."
+        "[bold]reports/leaderboard.html[/]. The commands work in the project's folder and those below it."
     ),
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit status: 0 done; 1 a check or stage failed; 2 a mistake: the message says how to mend it.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-profile_app = typer.Typer(no_args_is_help=True, help="List the profiles, or write params.yaml from one.")
+profile_app = typer.Typer(
+    cls=Verbs, no_args_is_help=True, help="List the profiles, or write params.yaml from one."
+)
 app.add_typer(profile_app, name="profile")
+app.command("init")(project.init)
+app.add_typer(study.study_app, name="study")
 app.command("perf")(speed.perf)
 app.command("plan")(speed.plan)
 app.command("tune")(tuning.tune)
+app.command("run")(launch.run)
+app.command("status")(launch.status)
+app.command("repro", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    launch.repro
+)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    silent: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors only; the exit status says the rest.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=say_version, is_eager=True)
+    ] = False,
+) -> None:
+    if silent:
+        context.with_resource(quiet())
 
 
 @profile_app.command("list")
@@ -44,7 +76,10 @@ def profile_list() -> None:
 
 @profile_app.command("use")
 def profile_use(
-    name: Annotated[str, typer.Argument(help="Name of the profile, see: bench profile list")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Name of the profile, see: bench profile list", autocompletion=complete_profile),
+    ],
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with the data sets, laid out as their owners publish them.")
     ] = None,
@@ -64,28 +99,6 @@ def profile_use(
 
 
 @app.command()
-def check() -> None:
-    """Check every key and value of params.yaml, and the hyper-parameters of every method."""
-    from bench.cells.method_facts import method_facts
-    from bench.protocol.protocol import read_protocol
-
-    protocol = read_protocol()
-    method_facts(protocol)
-    typer.echo(
-        f"params.yaml is fine: {len(protocol.datasets)} data sets, {len(protocol.methods)} methods, "
-        f"{len(protocol.seeds)} seeds, {len(protocol.label_fractions)} label fractions"
-    )
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def repro(context: typer.Context) -> None:
-    """Run [bold]dvc repro[/] with the same arguments, then say where the leaderboard is."""
-    from bench.launch.repro import run_dvc_repro
-
-    raise typer.Exit(run_dvc_repro(context.args))
-
-
-@app.command()
 def report(
     open_it: Annotated[bool, typer.Option("--open", help="Open the leaderboard in the browser.")] = False,
     compare: Annotated[
@@ -97,19 +110,74 @@ def report(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of reports/results.json instead.")
     ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the score tables as Markdown instead.")
+    ] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Print them as LaTeX (booktabs, threeparttable) instead.")
+    ] = False,
+    charts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write every chart into this folder instead, as SVG and PNG with its data as CSV, and "
+            "critical-difference diagrams."
+        ),
+    ] = None,
+    with_study: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the pages of a published study with your methods beside its own instead, to "
+            "reports/with-NAME/.",
+            autocompletion=study.complete_study,
+        ),
+    ] = None,
 ) -> None:
-    """Write the leaderboard from the finished cells; cells that are missing show as holes."""
-    if compare or schema:
-        from bench.commands import report
+    """Write the leaderboard from the finished cells; cells that are missing show as holes.
 
-        report.print_comparison(*compare) if compare else report.print_schema()
+    Also while a run is at work: the cells that it has finished so far are read from the store.
+    """
+    instead = {
+        "--compare": compare,
+        "--schema": schema,
+        "--markdown": markdown,
+        "--latex": latex,
+        "--charts": charts,
+        "--with-study": with_study,
+    }
+    wanted = [option for option, value in instead.items() if value]
+    if len(wanted) > 1:
+        raise UserError(f"{' and '.join(wanted)}: each is in the place of the report; give one of them.")
+    if compare:
+        from bench.commands.results.report import print_comparison
+
+        print_comparison(*compare)
         return
-    from bench.machine.lock import alone
+    if schema:
+        from bench.commands.results.report import print_schema
+
+        print_schema()
+        return
+    if markdown or latex or charts:
+        from bench.commands.results.export import print_tables, write_chart_files
+
+        print_tables("latex" if latex else "markdown") if charts is None else write_chart_files(charts)
+        return
+    if with_study is not None:
+        study.report_with_study(with_study, open_it)
+        return
+    from bench.cells.store.held_cells import CHECKOUT_CLAIMS, claimed
+    from bench.cells.store.last_checks import last_checks
+    from bench.machine.lock import shared
     from bench.protocol.protocol import read_protocol
     from bench.report.leaderboard import write_reports
+    from bench.summary.read import laid_out_or_finished
 
-    with alone("bench report"):
-        file = write_reports(read_protocol())
+    def refuse(holder: object) -> None:
+        raise UserError(f"{holder} is writing the report. Wait until it has ended.")
+
+    # Shared with stages, whose cells appear whole; but one report is written at a time.
+    with shared("bench report"), claimed("report", "bench report", refuse, CHECKOUT_CLAIMS):
+        file = write_reports(read_protocol(), laid_out_or_finished, last_checks())
     typer.echo(f"leaderboard: {file}")
     if open_it:
         typer.launch(str(file))
@@ -121,26 +189,31 @@ app.command("add-method")(methods.add_method)
 app.command("methods")(methods.list_methods)
 app.command("update-method")(methods.update_method)
 app.command("remove-method")(methods.remove_method)
-app.command("verify")(trust.verify)
+app.command("add-encoder")(encoders.add_encoder)
+app.command("add-reference")(encoders.add_reference)
+app.command("add-initialisation")(encoders.add_initialisation)
+app.command("export-encoder")(encoders.export_encoder)
+app.command("add-dataset")(datasets.add_dataset)
+app.command("datasets")(datasets.list_datasets)
+app.command("remove-dataset")(datasets.remove_dataset)
+app.command("preview")(preview)
+app.command("verify")(verify)
+app.command("rerun")(rerun)
 app.command("audit-data")(trust.audit_data)
+app.command("download")(download.download)
 app.command("trap")(trust.trap)
+app.command("merge")(sharing.merge)
+app.command("submit")(sharing.submit)
+app.command("review")(sharing.review)
+app.command("export")(export.export)
+app.command("check")(upkeep.check)
+app.command("clean")(upkeep.clean)
+app.command("doctor")(upkeep.doctor)
 
 
 def main() -> None:
     """Entry point: a user's mistake, or a failure of the machine, is one message and exit status 2."""
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Exception as error:
-        from bench.machine.failures import machine_failure
-
-        message = machine_failure(error)
-        if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_status(app, "bench"))
 
 
 if __name__ == "__main__":

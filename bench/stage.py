@@ -1,45 +1,65 @@
-"""What dvc.yaml calls: ``python -m bench.stage STAGE [DATASET] [METHOD]``.
+"""What dvc.yaml calls: ``python3 -m bench.stage STAGE [DATASET] [METHOD]``.
 
 Importing torch and the other large libraries takes seconds, for each of a run's many stages. So a stage is
 handed to a process that has imported them already and forks a fresh child for each stage
 (bench.launch.warm_start). Where that is not possible, or with IMSSL_BENCH_WARM_START=0, the stage runs in
-this process. The results are the same.
+a child of this process. The results are the same.
+
+``python3`` may be one without the suite's libraries, or too old for its code: nothing outside the standard
+library is imported here, and this file is in the language of Python 2.7.
 """
 
-import ctypes
-import os
-import signal
 import sys
 
-KILLED = 137  # the exit status by which a shell reports SIGKILL
+from bench.machine.interpreter import (
+    missing_libraries,
+    packages_outside_bounds,
+    too_old,
+    use_dvcs_interpreter,
+)
 
 
-def main() -> int:
+def main():
+    # type: () -> int
     """Run the stage named by the command line; the exit status is the stage's."""
-    if sys.platform == "linux":
-        _end_with_parent()
-    if os.environ.get("IMSSL_BENCH_WARM_START", "1") != "0" and sys.platform == "linux":
-        from bench.launch.warm_start import run_warm
+    use_dvcs_interpreter()
+    problem = _problem()
+    if problem:
+        sys.stderr.write("error: {}\n".format(problem))
+        return 2
+    from bench.launch.warm_start import run_warm
+    from bench.machine.system import end_with_parent
+    from bench.machine.watched import run_watched, say_what_ended
 
-        status = run_warm(sys.argv[1:])
-        if status == KILLED:
-            print(
-                "error: the stage was killed, perhaps because memory ran out: run fewer cells at a time "
-                "(IMSSL_BENCH_WORKERS=1) or set smaller batches in params.yaml. Finished cells and "
-                "checkpoints are kept; dvc repro continues from them.",
-                file=sys.stderr,
-            )
-        if status is not None:
-            return status
+    end_with_parent()  # a killed `dvc repro` must not leave a stage running
+    status = run_warm(sys.argv[1:])
+    if status is None:
+        status = run_watched(_run_here)
+    say_what_ended("the stage", status)
+    return status
+
+
+def _problem():
+    # type: () -> str
+    """Why no stage can run here, before anything else is imported; empty where one can."""
+    problem = too_old("this stage")
+    if problem:
+        return problem
+    from bench.machine.failures import unsupported_system
+
+    problem = unsupported_system() or missing_libraries("this stage")
+    # The other stages follow this one.
+    return problem or (packages_outside_bounds() if sys.argv[1:] == ["inputs"] else "")
+
+
+def _run_here():
+    # type: () -> int
+    from bench.protocol.source_files.at_start import sources_at_start
+
+    sources_at_start()
     from bench.launch.run_stage import run_stage
 
     return run_stage(sys.argv[1:])
-
-
-def _end_with_parent() -> None:
-    """Receive SIGTERM when the parent dies: a killed ``dvc repro`` must not leave a stage running."""
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 if __name__ == "__main__":

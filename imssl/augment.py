@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from imssl.blur import gaussian_blur
 from imssl.colour import NEUTRAL, grey_, jitter_
 from imssl.device import to_device
+from imssl.distributed import gather, processes, share
 from imssl.errors import UserError
-from imssl.geometry import warp
+from imssl.geometry import Geometry, warp
 from imssl.settings.augmentation import Augmentation
 
 _TRIES = 10  # after so many draws that do not fit, torchvision's RandomResizedCrop takes a central crop
@@ -100,19 +102,22 @@ def draw(
     )
 
 
-def apply(images: Tensor, parameters: Parameters) -> Tensor:
+def apply(images: Tensor, parameters: Parameters, size: tuple[int, int] | None = None) -> Tensor:
     """Apply the drawn parameters.
 
     The order is crop, flips, rotation, colour jitter, grey, blur; with `Parameters.turned_last` it is crop,
     colour jitter, grey, blur, flips, rotation. Kaku et al. flip after they rotate, which has the same
     distribution, as angles are symmetric about 0.
 
+    Where several processes train together, each applies them to its share of the images.
+
     Args:
         images: (B, C, H, W), float32 in [0, 1], C = 1 or 3, on any device.
         parameters: from `draw`, for this B, H and W.
+        size: height h and width w of the views, in pixels; H and W where it is not given.
 
     Returns:
-        (B, C, H, W), float32 in [0, 1], in new memory on the same device.
+        (B, C, h, w), float32 in [0, 1], in new memory on the same device.
 
     Raises:
         UserError: if the images have neither one nor three channels.
@@ -120,23 +125,32 @@ def apply(images: Tensor, parameters: Parameters) -> Tensor:
     if images.shape[1] not in (1, 3):
         channels = images.shape[1]
         raise UserError(f"augmentation: images have {channels} channels; give grey (1) or RGB (3) images.")
+    if processes().can_share(len(images)):
+        rows = share(torch.arange(len(images)))
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        return gather(_apply_in_tiles(images[part], parameters[part], size))
+    return _apply_in_tiles(images, parameters, size)
+
+
+def _apply_in_tiles(images: Tensor, parameters: Parameters, size: tuple[int, int] | None) -> Tensor:
     if images.device.type != "cpu":
-        return _apply(images, parameters)
+        return _apply(images, parameters, size)
     tile = max(1, _TILE_PIXELS // (images.shape[-2] * images.shape[-1]))
-    views = torch.empty_like(images, memory_format=torch.contiguous_format)
+    views = images.new_empty((*images.shape[:2], *(size or images.shape[-2:])))
     for start in range(0, len(images), tile):
         rows = slice(start, start + tile)
-        views[rows] = _apply(images[rows], parameters[rows])
+        views[rows] = _apply(images[rows], parameters[rows], size)
     return views
 
 
-def _apply(images: Tensor, parameters: Parameters) -> Tensor:
+def _apply(images: Tensor, parameters: Parameters, size: tuple[int, int] | None) -> Tensor:
     p = parameters
     if p.turned_last:
-        views = _coloured_(_moved(images, p.crop, torch.zeros_like(p.flips), torch.zeros_like(p.angle)), p)
-        views = _moved(views, _whole(views).expand_as(p.crop), p.flips, p.angle)
+        straight = torch.zeros_like(p.flips), torch.zeros_like(p.angle)
+        views = _coloured_(_moved(images, p.crop, *straight, size), p)
+        views = _moved(views, _whole(views).expand_as(p.crop), p.flips, p.angle, size)
     else:
-        views = _coloured_(_moved(images, p.crop, p.flips, p.angle), p)
+        views = _coloured_(_moved(images, p.crop, p.flips, p.angle, size), p)
     # Interpolation and blur are weighted means, but rounding can exceed the bounds by a few 1e-8.
     return views.clamp_(0, 1)
 
@@ -146,10 +160,13 @@ def _whole(images: Tensor) -> Tensor:
     return torch.tensor([0, 0, *images.shape[-2:]])
 
 
-def _moved(images: Tensor, crop: Tensor, flips: Tensor, angle: Tensor) -> Tensor:
-    """Cropped, flipped and rotated, in new memory."""
-    if (crop != _whole(images)).any() or flips.any() or angle.any():
-        return warp(images, crop, flips, angle)
+def _moved(
+    images: Tensor, crop: Tensor, flips: Tensor, angle: Tensor, size: tuple[int, int] | None
+) -> Tensor:
+    """Cropped, resized, flipped and rotated, in new memory."""
+    is_resized = size is not None and size != images.shape[-2:]
+    if is_resized or (crop != _whole(images)).any() or flips.any() or angle.any():
+        return warp(images, crop, flips, angle, size)
     return images.clone(memory_format=torch.contiguous_format)
 
 
@@ -166,22 +183,45 @@ def _coloured_(views: Tensor, parameters: Parameters) -> Tensor:
     return views
 
 
-def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """One random view of every image.
+# What `augment` has drawn for the views that still exist.
+_geometries = WeakTensorKeyDictionary()
+
+
+def augment(
+    images: Tensor, augmentation: Augmentation, generator: torch.Generator, size: int | None = None
+) -> Tensor:
+    """One random view of every image; `geometry_of` gives where its places come from.
 
     Args:
         images: (B, C, H, W), uint8, or float32 in [0, 1]; C = 1 or 3, on any device.
-        augmentation: strengths and probabilities.
-        generator: on the CPU.
+        augmentation: strengths and probabilities; the blur's are in pixels of the view.
+        generator: on the CPU; the draws do not depend on ``size``.
+        size: side of square views in pixels, as multi-crop has them; where it is not given, the views are as
+            large as the images.
 
     Returns:
-        (B, C, H, W), float32 in [0, 1], in new memory on the same device.
+        (B, C, H, W), or (B, C, size, size), float32 in [0, 1], in new memory on the same device.
 
     Raises:
         UserError: if the images have neither one nor three channels.
     """
     batch, _, height, width = images.shape
-    return apply(to_float(images), draw(batch, height, width, augmentation, generator))
+    parameters = draw(batch, height, width, augmentation, generator)
+    view_size = (height, width) if size is None else (size, size)
+    views = apply(to_float(images), parameters, view_size)
+    _geometries[views] = Geometry(
+        parameters.crop, parameters.flips, parameters.angle, (height, width), view_size
+    )
+    return views
+
+
+def geometry_of(views: Tensor) -> Geometry | None:
+    """The geometry of what `augment` has returned.
+
+    It belongs to that very tensor: of one that was computed from it (scaled, cut out, joined with others)
+    nothing is known, and the answer is None.
+    """
+    return _geometries.get(views)
 
 
 def to_float(images: Tensor) -> Tensor:

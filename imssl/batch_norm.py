@@ -6,25 +6,37 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
+from imssl.distributed import is_in_part, processes
+from imssl.shared_batch_norm import normalise_shared
+
 # Of a lone image on a 1x1 map nothing is left once its mean is taken off, and of two images every channel
 # becomes +1 and -1, whatever was in it.
 FEWEST_IMAGES = 3
 
 
-class SplitBatchNorm2d(nn.BatchNorm2d):
+class SplitsBatch:
+    """Marks a batch norm that can treat a batch as several.
+
+    Attributes:
+        splits: into how many equal parts.
+    """
+
+    splits: int = 1
+
+
+class SplitBatchNorm2d(nn.BatchNorm2d, SplitsBatch):
     """Batch norm over each of ``splits`` equal parts of the batch (He et al. 2020, section 3.3).
 
     MoCo shuffles the keys over GPUs so that a query and its key are not normalised with the same
     images; on one device the parts of the batch stand for the GPUs. With ``splits = 1``, which every encoder
-    has unless a method asks for more, and always in eval mode, this is plain batch norm.
+    has unless a method asks for more, and always in eval mode, this is plain batch norm. Where a batch is
+    dealt out to several processes, its parts stay what they are in one.
     """
-
-    def __init__(self, features: int) -> None:
-        super().__init__(features)
-        self.splits = 1
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, H, W); with fewer splits if B cannot be divided into as many."""
+        if self.training and is_in_part():
+            return normalise_shared(self, input, shared_splits(len(input), self.splits))
         splits = usable_splits(len(input), self.splits)
         if not self.training or splits == 1:
             return super().forward(input)
@@ -48,11 +60,34 @@ def usable_splits(batch: int, splits: int) -> int:
     return max((n for n in possible if batch % n == 0 and batch // n >= FEWEST_IMAGES), default=1)
 
 
+def shared_splits(share: int, splits: int) -> int:
+    """The parts of a batch of which this process has a share: as in one process, or a process's own.
+
+    Args:
+        share: images that a layer is given by this process, which may be a micro-batch of its share.
+        splits: of the whole batch that are asked for.
+
+    Returns:
+        :func:`usable_splits` of what all processes give the layer; where they normalise apart, of so many
+        splits that none has to reach into two processes, if that leaves enough images in each.
+    """
+    together = processes()
+    splits = -(-splits // together.micro_batches)
+    if together.normalise_apart:
+        splits = -(-splits // together.number) * together.number
+    return usable_splits(share * together.number, splits)
+
+
 def set_batch_norm_splits(module: nn.Module, splits: int) -> None:
     """Make every batch norm of an encoder work on ``splits`` parts of the batch."""
     for layer in module.modules():
-        if isinstance(layer, SplitBatchNorm2d):
+        if isinstance(layer, SplitsBatch):
             layer.splits = splits
+
+
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether there is anything to fill; most transformers, and ConvNeXt, normalise each image by itself."""
+    return any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
 
 
 def running_statistics(module: nn.Module) -> dict[str, Tensor]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imssl.datasets.source import Task
 from imssl.metrics import Statistic, check_predictions, class_indicators, ratio
+from imssl.task import Task
 
 BINS = 15
 

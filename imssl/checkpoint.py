@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from imssl.durable import give_final_name
-from imssl.errors import UserError
+from imssl.errors import Stopped, UserError
 
 State = dict[str, Any]
 
@@ -38,6 +39,15 @@ class CheckpointFile:
     def save(self, state: State) -> None:
         """See :func:`save_checkpoint`."""
         save_checkpoint(self.path, state, self.run)
+
+
+def is_stopped(on_progress: Callable[[int, int], None], done: int, total: int) -> bool:
+    """Tell of progress; whether the answer is that the run is to stop."""
+    try:
+        on_progress(done, total)
+    except Stopped:
+        return True
+    return False
 
 
 def save_checkpoint(path: Path, state: State, run: str) -> None:

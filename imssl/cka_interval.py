@@ -1,6 +1,6 @@
 """An interval of CKA over patients, by the jackknife."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,8 @@ class PatientInterval:
         high: upper end.
         standard_error: of CKA, over patients.
         patients: number of patients.
+        left_out: (P,) CKA without each patient in turn, in the order of their sorted ids: what an interval of
+            a difference or a mean of CKAs of the same patients is made from.
     """
 
     estimate: float
@@ -26,6 +28,7 @@ class PatientInterval:
     high: float
     standard_error: float
     patients: int
+    left_out: Array = field(compare=False, repr=False)
 
 
 def patient_interval(
@@ -78,7 +81,8 @@ def patient_interval(
     count = len(sizes)
     error = float(np.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum()))
     centre = count * cka(a, b, kernel, True, bandwidth) - (count - 1) * float(left_out.mean())
-    return _on_fishers_scale(centre, error, count, level)
+    low, high = _on_fishers_scale(centre, error, count, level)
+    return PatientInterval(centre, low, high, error, count, left_out)
 
 
 def _hsic_without_each(k: Array, l: Array, starts: NDArray[np.int64]) -> Array:  # noqa: E741
@@ -111,11 +115,10 @@ def _hsic_without_each(k: Array, l: Array, starts: NDArray[np.int64]) -> Array: 
     return hsic
 
 
-def _on_fishers_scale(value: float, error: float, patients: int, level: float) -> PatientInterval:
+def _on_fishers_scale(value: float, error: float, patients: int, level: float) -> tuple[float, float]:
     """The interval tanh(atanh(CKA) +- t * error / (1 - CKA^2)); plain where CKA is 1 or above."""
     reach = float(stats.t.ppf((1 + level) / 2, patients - 1)) * error
     if reach == 0 or abs(value) >= 1:
-        return PatientInterval(value, value - reach, value + reach, error, patients)
+        return value - reach, value + reach
     centre, half = np.arctanh(value), reach / (1 - value**2)
-    low, high = float(np.tanh(centre - half)), float(np.tanh(centre + half))
-    return PatientInterval(value, low, high, error, patients)
+    return float(np.tanh(centre - half)), float(np.tanh(centre + half))

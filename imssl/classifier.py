@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imssl.datasets.prepared import Prepared
-from imssl.datasets.source import Task
 from imssl.encoder import Encoder
 from imssl.features import evaluation_input
+from imssl.task import Task
 from imssl.training_images import TrainingImages
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imssl.datasets.source import Task
 from imssl.metrics import (
     Statistic,
     check_predictions,
@@ -18,6 +17,7 @@ from imssl.metrics import (
     positive_columns,
     ratio,
 )
+from imssl.task import Task
 
 
 @dataclass(frozen=True)

@@ -1,54 +1,33 @@
 """Where and in which precision a model runs."""
 
-import ctypes
 import os
-import resource
-import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from imssl.device_kind import device_kind, device_problem
 from imssl.errors import UserError
+from imssl.operating_system import keep_freed_memory, peak_resident_mib, processor_name
 from imssl.settings.hardware import Hardware
-
-# Of mallopt(3).
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def select_device(hardware: Hardware) -> torch.device:
     """Set up threads, memory and deterministic algorithms, and return the device.
 
     Raises:
-        UserError: a GPU is asked for and there is none.
+        UserError: a GPU is asked for and there is none, or there is one that torch cannot use.
     """
+    problem = device_problem(hardware)
+    if problem is not None:
+        raise UserError(f"params.yaml: {problem}")
     torch.set_num_threads(hardware.threads)
-    _keep_freed_memory()
+    keep_freed_memory()
     # cuBLAS reads this when it starts; without it two runs may differ in the last bits.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Looking for a GPU must not start CUDA in this process: cells that share the GPU are forked from it, and
-    # each of them must start CUDA itself.
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    if hardware.device == "cpu" or (hardware.device == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise UserError("params.yaml: hardware.device is cuda, but torch finds no GPU here. Use auto or cpu.")
-    return torch.device("cuda")
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next step, instead of handing it back to the system.
-
-    Otherwise the gradients and feature maps of each step need new memory, which the system fills with zeros
-    page by page; that takes 5% of a step.
-    """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    # Other C libraries than glibc have no mallopt.
-    if library is not None and hasattr(library, "mallopt"):
-        library.mallopt(_MMAP_THRESHOLD, 2**30)
-        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    return torch.device(device_kind(hardware))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -78,17 +57,11 @@ def hardware_name(device: torch.device) -> str:
     """Name of the GPU, or of the processor with the number of torch's threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        with open("/proc/cpuinfo") as lines:
-            name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = "CPU"
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{processor_name()}, {torch.get_num_threads()} threads"
 
 
 def peak_memory_mib(device: torch.device) -> float:
     """Peak memory so far, in MiB: of the GPU if one is used, otherwise resident memory of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_resident_mib()

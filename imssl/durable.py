@@ -2,7 +2,35 @@
 
 import errno
 import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from imssl.errors import UserError
+
+# The disk is full, the user's share of it is used up, or the file system takes no larger file.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def raise_if_full(error: BaseException, folder: Path) -> None:
+    """Say that a folder is full, before the failure is taken for a fault of what was read.
+
+    Args:
+        error: that writing to the folder raised, or that a library has raised because of that one.
+        folder: to which was written; a failed write does not name it.
+
+    Raises:
+        UserError: the error is that of a full disk.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            raise UserError(
+                f"{folder}: {os.strerror(cause.errno)}. Free some space there. If it is the temporary "
+                "folder, TMPDIR can name another one."
+            ) from None
+        cause = cause.__cause__ or cause.__context__
 
 
 def give_final_name(partial: Path, file: Path) -> None:
@@ -46,11 +74,28 @@ def write_text(file: Path, text: str) -> None:
 
 def write_bytes(file: Path, content: bytes) -> None:
     """Write a file under a temporary name, then rename it, so that it is never half-written."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    try:
+    with written_beside(file) as partial:
         partial.write_bytes(content)
         give_final_name(partial, file)
-    except OSError:
+
+
+def write_unsynced(file: Path, text: str) -> None:
+    """Write a text file that is never seen half-written, and that a power cut may take."""
+    with written_beside(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+
+
+@contextmanager
+def written_beside(file: Path) -> Iterator[Path]:
+    """A path beside a file, under which its new content is written before that takes the file's name.
+
+    No other process has the same one, so two may write the same file: the later content stays, whole.
+    Whatever still has that name when the block ends is removed.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        yield partial
+    finally:
         partial.unlink(missing_ok=True)
-        raise

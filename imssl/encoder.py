@@ -1,141 +1,61 @@
-"""A torchvision ResNet that returns the features of all its four blocks."""
-
-from dataclasses import dataclass
+"""The encoder that the settings name: a ResNet, or one of timm's models."""
 
 import torch
-from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from imssl.batch_norm import SplitBatchNorm2d
-from imssl.convolution import skip_padding
-from imssl.seeds import initialising
-from imssl.settings.encoder import EncoderSettings
+from imssl.encoders.encoder import Encoder, Features
+from imssl.encoders.resnet import ResNet
+from imssl.errors import UserError
+from imssl.settings.encoder import EncoderSettings, TimmSettings
+from imssl.torch_seeds import initialising
 
-ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
-    "resnet18": (BasicBlock, (2, 2, 2, 2)),
-    "resnet34": (BasicBlock, (3, 4, 6, 3)),
-    "resnet50": (Bottleneck, (3, 4, 6, 3)),
-}
+__all__ = ["Encoder", "Features", "build_encoder", "new_encoder", "refuse_image_size"]
 
 
-@dataclass(frozen=True)
-class Features:
-    """What an encoder returns for a batch.
-
-    Attributes:
-        blocks: outputs of blocks 1 to 4, each (B, C_i, H_i, W_i).
-    """
-
-    blocks: tuple[Tensor, ...]
-
-    def block(self, number: int) -> Tensor:
-        """Feature map of block 1, 2, 3 or 4, (B, C, H, W)."""
-        return self.blocks[number - 1]
-
-    def pooled(self, number: int) -> Tensor:
-        """Globally averaged features of one block, (B, C)."""
-        return self.block(number).mean(dim=(2, 3))
-
-    @property
-    def embedding(self) -> Tensor:
-        """Globally averaged features of the last block, (B, C): what a head or classifier reads."""
-        return self.pooled(len(self.blocks))
-
-
-class Encoder(nn.Module):
-    """ResNet without its classifier; module names and shapes are torchvision's.
+def build_encoder(settings: EncoderSettings | TimmSettings, channels: int) -> Encoder:
+    """An encoder with weights drawn from torch's global generator, which are to be replaced.
 
     Args:
-        settings: architecture, stem and width.
+        settings: which architecture; ``weights`` is not read here.
         channels: 1 for grey images, 3 for colour.
+
+    Raises:
+        UserError: timm has no such model, or one that cannot be an encoder here.
     """
+    if isinstance(settings, EncoderSettings):
+        return ResNet(settings, channels)
+    # Imported here: timm takes a second, and ResNets do without.
+    from imssl.encoders.timm_models import TimmEncoder
 
-    def __init__(self, settings: EncoderSettings, channels: int) -> None:
-        super().__init__()
-        block, depths = ARCHITECTURES[settings.name]
-        width = settings.width
-        self.channels = channels
-        if settings.stem == "imagenet":
-            self.conv1 = nn.Conv2d(channels, width, kernel_size=7, stride=2, padding=3, bias=False)
-            self.maxpool: nn.Module = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        else:
-            self.conv1 = nn.Conv2d(channels, width, kernel_size=3, stride=1, padding=1, bias=False)
-            self.maxpool = nn.Identity()
-        self.bn1 = SplitBatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
-        self.layer1 = _layer(block, width, width, depths[0], stride=1)
-        self.layer2 = _layer(block, width * block.expansion, width * 2, depths[1], stride=2)
-        self.layer3 = _layer(block, width * 2 * block.expansion, width * 4, depths[2], stride=2)
-        self.layer4 = _layer(block, width * 4 * block.expansion, width * 8, depths[3], stride=2)
-        self.block_widths = tuple(width * factor * block.expansion for factor in (1, 2, 4, 8))
-        _initialise(self)
-        skip_padding(self)
-
-    @property
-    def width(self) -> int:
-        """Channels of the embedding."""
-        return self.block_widths[-1]
-
-    @property
-    def stride(self) -> int:
-        """Pixels from one position of the last block's map to the next: S pixels become ceil(S / stride)."""
-        return 32 if isinstance(self.maxpool, nn.MaxPool2d) else 8
-
-    @property
-    def parts(self) -> list[nn.Module]:
-        """The stem and the residual blocks, which are run one after another."""
-        stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool).train(self.training)
-        return [stem, *self.layer1, *self.layer2, *self.layer3, *self.layer4]
-
-    def forward(self, images: Tensor) -> Features:
-        """Features of normalised images (B, C, H, W), float32."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        block1 = self.layer1(x)
-        block2 = _strided(self.layer2, block1)
-        block3 = _strided(self.layer3, block2)
-        return Features((block1, block2, block3, _strided(self.layer4, block3)))
+    return TimmEncoder(settings, channels)
 
 
-def new_encoder(settings: EncoderSettings, channels: int, seed: int) -> Encoder:
-    """The initial encoder of a run: the same seed gives the same weights to every method."""
+def new_encoder(settings: EncoderSettings | TimmSettings, channels: int, seed: int) -> Encoder:
+    """The random encoder of a run: the same seed gives the same weights to every method."""
     with initialising(seed, "encoder"):
-        return Encoder(settings, channels)
+        return build_encoder(settings, channels)
 
 
-def _layer(
-    block: type[BasicBlock] | type[Bottleneck],
-    inputs: int,
-    width: int,
-    depth: int,
-    stride: int,
-) -> nn.Sequential:
-    outputs = width * block.expansion
-    downsample = None
-    if stride != 1 or inputs != outputs:
-        downsample = nn.Sequential(
-            nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False),
-            SplitBatchNorm2d(outputs),
-        )
-    first = block(inputs, width, stride, downsample, norm_layer=SplitBatchNorm2d)
-    rest = [block(outputs, width, norm_layer=SplitBatchNorm2d) for _ in range(depth - 1)]
-    return nn.Sequential(first, *rest)
+def refuse_image_size(encoder: Encoder, name: str, size: int) -> None:
+    """See whether an encoder takes images of a size; ResNets take every one.
 
+    Args:
+        encoder: on the CPU; its mode is restored.
+        name: of the architecture, for the message.
+        size: side of the images in pixels.
 
-def _strided(layer: nn.Module, maps: Tensor) -> Tensor:
-    # In bfloat16 on the CPU, oneDNN leaves the weight gradient of a strided convolution on 1x1 maps
-    # uninitialised (seen in torch 2.15; images of up to 16 pixels are reduced to such maps).
-    if maps.shape[-1] > 1:
-        return layer(maps)
-    with torch.autocast(maps.device.type, enabled=False):
-        return layer(maps.float())
-
-
-def _initialise(encoder: nn.Module) -> None:
-    # As torchvision does. The released code of Kaku et al. zero-initialises the residual branches of
-    # MoCo + MSE and MoCo + Barlow but not of plain MoCo; here no method does, so only the loss differs.
-    for module in encoder.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
+    Raises:
+        UserError: it does not.
+    """
+    if isinstance(encoder, ResNet):
+        return
+    was_training = encoder.training
+    try:
+        with torch.no_grad():
+            encoder.eval()(torch.zeros(1, encoder.channels, size, size))
+    except (AssertionError, RuntimeError, ValueError, IndexError) as error:
+        raise UserError(
+            f"params.yaml: encoder.name is {name}, which does not take images of {size} x {size} pixels "
+            f"({error}). Change size of the data set, or take another encoder."
+        ) from None
+    finally:
+        encoder.train(was_training)

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 
 from imssl.augment import augment
 from imssl.batch_norm import FEWEST_IMAGES
-from imssl.checkpoint import CHECKPOINT_SECONDS, CheckpointFile, State
+from imssl.checkpoint import CHECKPOINT_SECONDS, CheckpointFile, State, is_stopped
 from imssl.classifier import Classifier, logits_of, loss_function, predict, to_probabilities
 from imssl.datasets.label_sets import LabelledRows
 from imssl.datasets.prepared import Prepared
 from imssl.device import autocast, on_device, to_device
 from imssl.encoder import Encoder
-from imssl.errors import Diverged
+from imssl.errors import Diverged, Stopped
 from imssl.features import model_input
 from imssl.metrics import metric_value
-from imssl.seeds import initialising, torch_generator
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.finetuning import FinetuneSettings
 from imssl.settings.hardware import Hardware
+from imssl.torch_seeds import initialising, torch_generator
 from imssl.training_images import TrainingImages
 
 OnProgress = Callable[[int, int], None]
@@ -106,6 +106,7 @@ def finetune(
 
     Raises:
         Diverged: the loss is not finite.
+        Stopped: on_progress has raised it; the checkpoint holds the state after the last step.
     """
     prepared, device = recipe.prepared, recipe.device
     with initialising(recipe.seed, "classifier"):
@@ -140,11 +141,13 @@ def _train(tuning: "_Tuning", on_progress: OnProgress, checkpoint: CheckpointFil
         tuning.take_step(order[first : first + recipe.settings.batch_size])
         if tuning.step in evaluated_after:
             tuning.evaluate()
-        on_progress(tuning.step, recipe.steps)
+        stopped = is_stopped(on_progress, tuning.step, recipe.steps)
         now = time.perf_counter()
-        if checkpoint and now - last_saved > CHECKPOINT_SECONDS:
+        if checkpoint and (stopped or now - last_saved > CHECKPOINT_SECONDS):
             checkpoint.save(tuning.state(now - tuning.started))
             last_saved = now
+        if stopped:
+            raise Stopped
 
 
 class _Best:

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imssl.datasets.source import Task
 from imssl.metrics import check_labels
+from imssl.task import Task
 
 # Similarities in memory at a time (64 MB in float32).
 CHUNK = 16_000_000
@@ -34,7 +34,7 @@ def knn_probabilities(
         temperature: > 0.
 
     Returns:
-        (M, C); rows sum to 1 unless the task is multilabel.
+        (M, C), from 0 to 1; rows sum to 1 unless the task is multilabel.
 
     Raises:
         ValueError: an argument is malformed.
@@ -59,7 +59,9 @@ def knn_probabilities(
         nearest_similarity -= nearest_similarity.max(axis=1, keepdims=True)
         weights = np.exp(nearest_similarity / temperature)
         weights /= weights.sum(axis=1, keepdims=True)
-        probabilities[start : start + rows] = np.einsum("mk,mkc->mc", weights, votes[nearest])
+        shares = np.einsum("mk,mkc->mc", weights, votes[nearest])
+        # Where all neighbours have one label, rounding may leave 1 + 2e-16, which no reader accepts.
+        probabilities[start : start + rows] = np.minimum(shares, 1.0)
     return probabilities
 
 

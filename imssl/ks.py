@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from imssl.datasets.source import Task
+from imssl.task import Task
 
 
 @dataclass(frozen=True)

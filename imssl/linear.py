@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, optimize, special
 
-from imssl.datasets.source import Task
 from imssl.metrics import check_labels
+from imssl.task import Task
 
 ClassWeights = Literal["balanced", "none"]
 Array = NDArray[np.float64]

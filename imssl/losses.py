@@ -82,6 +82,40 @@ def nt_xent_logits(projections: Tensor, temperature: float) -> Tensor:
     return torch.cat([similar[positive][:, None], negatives], dim=1)
 
 
+def cosines(first: Tensor, second: Tensor) -> Tensor:
+    """Cosine similarity of each row of one matrix with each row of another, in float32.
+
+    Args:
+        first: (B, D).
+        second: (K, D).
+
+    Returns:
+        (B, K), in [-1, 1].
+    """
+    with _in_float32(first):
+        return F.normalize(first.float(), dim=1) @ F.normalize(second.float(), dim=1).T
+
+
+def nearest(rows: Tensor, candidates: Tensor) -> Tensor:
+    """Which of the candidates (K, D) is most similar by cosine to each of the rows (B, D): (B,) int64."""
+    return cosines(rows, candidates).argmax(dim=1)
+
+
+def in_batch_info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Contrastive loss of each query with its own key against the other keys of the batch.
+
+    Args:
+        queries: (B, D).
+        keys: (B, D), in the same order.
+        temperature: softmax temperature, > 0.
+
+    Returns:
+        Scalar mean over the batch, in nats.
+    """
+    logits = cosines(queries, keys) / temperature
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean negative cosine similarity of rows (Chen and He 2021, eq. 1).
 
@@ -101,10 +135,10 @@ def variance_hinge(projections: Tensor) -> Tensor:
     """How far the deviation of each feature over the batch falls short of 1 (Bardes et al. 2022, eq. 1).
 
     Args:
-        projections: (B, D), B >= 2.
+        projections: (B, D), or (B, P, D) at P places of each image; B >= 2.
 
     Returns:
-        Scalar mean over the features.
+        Scalar mean over the features, and over the places.
     """
     # The small addend is the paper's: without it, the root of a variance of 0 has an infinite gradient.
     deviation = (projections.float().var(dim=0) + 1e-4).sqrt()
@@ -115,15 +149,17 @@ def off_diagonal_covariance(projections: Tensor) -> Tensor:
     """Squared covariances of different features over the batch (Bardes et al. 2022, eq. 3 and 4).
 
     Args:
-        projections: (B, D), B >= 2.
+        projections: (B, D), or (B, P, D) at P places of each image, each place for itself; B >= 2.
 
     Returns:
-        Scalar, their sum divided by D.
+        Scalar, their sum divided by D; mean over the places.
     """
     with _in_float32(projections):
-        centred = projections.float() - projections.float().mean(dim=0)
-        covariance = centred.T @ centred / (len(centred) - 1)
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / len(covariance)
+        centred = (projections.float() - projections.float().mean(dim=0)).movedim(0, -2)
+        covariance = centred.mT @ centred / (len(projections) - 1)
+    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
+    squares = covariance.square().sum(dim=(-2, -1)) - diagonal.square().sum(dim=-1)
+    return squares.mean() / projections.shape[-1]
 
 
 def block_mse(query: Features, key: Features, grids: Sequence[int]) -> list[Tensor]:
@@ -138,12 +174,10 @@ def block_mse(query: Features, key: Features, grids: Sequence[int]) -> list[Tens
     Returns:
         One scalar per block, the mean over batch, channels and positions.
     """
-    terms = []
-    for query_map, key_map, grid in zip(query.blocks, key.blocks, grids, strict=True):
-        side = min(grid, query_map.shape[-1])
-        query_map, key_map = (F.adaptive_avg_pool2d(maps.float(), side) for maps in (query_map, key_map))
-        terms.append(F.mse_loss(query_map, key_map))
-    return terms
+    return [
+        F.mse_loss(query.averaged(number, grid), key.averaged(number, grid))
+        for number, grid in enumerate(grids, start=1)
+    ]
 
 
 def cross_correlation(first: Tensor, second: Tensor) -> Tensor:

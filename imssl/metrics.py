@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imssl.datasets.source import Task
+from imssl.task import Task
 
 Metric = Literal["macro_auroc", "auroc", "macro_f1", "accuracy", "balanced_accuracy", "qwk"]
 
@@ -288,3 +288,8 @@ def mean_of_defined(per_class: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+def lowest_value(metric: str) -> float:
+    """What the worst possible model has: kappa goes down to -1, the other metrics to 0."""
+    return -1.0 if metric == "qwk" else 0.0

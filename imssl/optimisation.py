@@ -1,7 +1,8 @@
 """The protocol's SGD, its learning-rate schedule, and parameter groups with and without weight decay."""
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,3 +56,17 @@ def weight_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def update(optimizer: torch.optim.Optimizer, loss_and_gradient: Callable[[], Tensor]) -> None:
+    """Take one step; an optimiser that cannot without a closure (SAM, L-BFGS) is given the one of the batch.
+
+    Args:
+        optimizer: its weights have their gradient.
+        loss_and_gradient: computes both anew, for an optimiser that needs them at other weights too.
+    """
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        optimizer.step(torch.enable_grad()(lambda: float(loss_and_gradient())))
+    else:
+        optimizer.step()

@@ -1,27 +1,36 @@
 """The pretraining loop: the same for every method, and able to continue where it was stopped."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from imssl.batch_norm import fill_batch_norm, running_statistics, set_batch_norm_splits
-from imssl.checkpoint import CHECKPOINT_SECONDS, State, load_checkpoint, save_checkpoint
-from imssl.datasets.prepared import Prepared
-from imssl.device import autocast, on_device, peak_memory_mib, to_device
+from imssl.batch_norm import has_batch_norm, running_statistics, set_batch_norm_splits
+from imssl.batches import BatchSource, CleanBatches, batch_of
+from imssl.checkpoint import CHECKPOINT_SECONDS, CheckpointFile, State, is_stopped
+from imssl.device import autocast, peak_memory_mib
+from imssl.distributed import (
+    agreed,
+    averaged,
+    in_micro_batches,
+    processes,
+    refuse_drift,
+    refuse_uneven_shares,
+)
 from imssl.encoder import Encoder
-from imssl.errors import Diverged, UserError
-from imssl.features import evaluation_input, model_input
-from imssl.method import Batch, Method, TrainingSet
+from imssl.errors import Diverged, Stopped, UserError
+from imssl.features import fingerprint
+from imssl.filling import fill_from_training_images
+from imssl.method import Batch, Method, call_after_epoch
 from imssl.monitor import Monitor
-from imssl.seeds import initialising, torch_generator
-from imssl.settings.augmentation import Augmentation
-from imssl.settings.hardware import Hardware
+from imssl.optimisation import update
+from imssl.recipe import MethodBuilder, Recipe, new_method
 from imssl.settings.pretraining import Optimisation, PretrainSettings
-from imssl.training_images import TrainingImages, room
+from imssl.torch_seeds import torch_generator
+from imssl.training_images import TrainingImages
 
 
 @dataclass(frozen=True)
@@ -51,29 +60,8 @@ class Pretrained:
     peak_memory_mib: float
 
 
-MethodBuilder = Callable[[Encoder, TrainingSet], Method]
 OnProgress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What every method's pretraining on one data set shares.
-
-    Attributes:
-        prepared: data set; its labels are read by the kNN monitor only.
-        settings: length, batch and optimiser.
-        augmentation: of the views.
-        hardware: precision of the forward passes.
-        device: where to train.
-        seed: of the run: initial weights, order of the images, augmentation.
-    """
-
-    prepared: Prepared
-    settings: PretrainSettings
-    augmentation: Augmentation
-    hardware: Hardware
-    device: torch.device
-    seed: int
+OnEpoch = Callable[[Mapping[str, float | None]], None]
 
 
 def pretrain(
@@ -83,6 +71,7 @@ def pretrain(
     checkpoint: Path,
     run: str,
     on_progress: OnProgress,
+    on_epoch: OnEpoch = lambda row: None,
 ) -> Pretrained:
     """Pretrain an encoder on the training images of one data set.
 
@@ -93,44 +82,47 @@ def pretrain(
         checkpoint: file to continue from and to write to.
         run: identity that a checkpoint must have.
         on_progress: called with steps done and steps in all.
+        on_epoch: called with each row of the history; again with the earlier ones where it continues.
 
     Raises:
         UserError: fewer training images than a batch, or a setting that the method refuses.
         Diverged: the loss is not finite.
+        Stopped: on_progress has raised it; the checkpoint holds the state after the last step.
     """
     prepared, settings = recipe.prepared, recipe.settings
     images = TrainingImages(prepared.images, prepared.indices("train"), recipe.device)
     steps_per_epoch = settings.steps_per_epoch(len(images))
+    steps = settings.steps_on(len(images))
+    method = new_method(encoder, build, recipe, images, len(images), steps)
+    monitor = Monitor(prepared, recipe.device, recipe.seed)
+    filled = has_batch_norm(encoder) and _is_to_be_filled(method, settings)
+    if not method.pretrains:
+        before = running_statistics(encoder) if filled else {}
+        seconds = fill_from_training_images(encoder, images, prepared) if filled else 0.0
+        history = [{"epoch": 0, **monitor.scores(encoder)}]
+        return Pretrained(
+            encoder.eval(), history, 0, 0, filled, before, seconds, peak_memory_mib(recipe.device)
+        )
     if steps_per_epoch == 0:
         raise UserError(
             f"pretrain.batch_size = {settings.batch_size}, but {prepared.card.name} has only {len(images)} "
             "training images. Set it to that or less."
         )
-    steps = settings.steps_on(len(images))
-    _, height, _, channels = prepared.images.shape
-    with initialising(recipe.seed, "method"):
-        method = build(
-            encoder,
-            TrainingSet(len(images), channels, height, settings.batch_size, steps),
-        )
-    on_device(method, recipe.device)
-    monitor = Monitor(prepared, recipe.device, recipe.seed)
-    filled = settings.fill_batch_norm if method.pretrains else method.fills_batch_norm
-    if not method.pretrains:
-        before = running_statistics(encoder) if filled else {}
-        seconds = _fill_batch_norm(encoder, images, recipe) if filled else 0.0
-        history = [{"epoch": 0, **monitor.scores(encoder)}]
-        return Pretrained(
-            encoder.eval(), history, 0, 0, filled, before, seconds, peak_memory_mib(recipe.device)
-        )
+    refuse_uneven_shares(settings.batch_size, recipe.hardware.micro_batches)
     training = Training(method, settings.optimisation, steps)
-    training.restore(load_checkpoint(checkpoint, run), recipe.device)
-    _train(training, images, recipe, monitor, steps_per_epoch, on_progress,
-           save=lambda: save_checkpoint(checkpoint, training.state(), run))  # fmt: skip
+    file = CheckpointFile(checkpoint, run)
+    training.restore(file.load(), recipe.device)
+    for row in training.history:
+        on_epoch(row)
+    with in_micro_batches(recipe.hardware.micro_batches):
+        _train(training, images, recipe, monitor, steps_per_epoch, on_progress, on_epoch,
+               save=lambda: file.save(training.state()) if processes().is_first else None)  # fmt: skip
+    if processes().number > 1:
+        refuse_drift(fingerprint(encoder))
     set_batch_norm_splits(encoder, 1)
     before = running_statistics(encoder) if filled else {}
     if filled:
-        training.seconds += _fill_batch_norm(encoder, images, recipe)
+        training.seconds += fill_from_training_images(encoder, images, prepared)
     return Pretrained(
         encoder=encoder.eval(),
         history=training.history,
@@ -143,6 +135,12 @@ def pretrain(
     )
 
 
+def _is_to_be_filled(method: Method, settings: PretrainSettings) -> bool:
+    if method.pretrains or method.pretrained_elsewhere:
+        return settings.fill_batch_norm
+    return method.fills_batch_norm
+
+
 class Training:
     """The state of a run between two steps: all that a checkpoint must hold.
 
@@ -153,6 +151,7 @@ class Training:
         self.method = method
         self.optimisation = optimisation
         self.optimizer = method.optimizer(optimisation)
+        self.losses = averaged(method, lambda batch: method.losses(batch))
         self.learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.steps = steps
         self.step = 0
@@ -196,19 +195,25 @@ class Training:
         for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             factor = self.method.learning_rate_factor(self.optimisation, batch.progress, group)
             group["lr"] = learning_rate * factor
-        self.method.logged = {}
-        with autocast(batch.images.device, precision):
-            terms = self.method.losses(batch)
-        loss = torch.stack([term.float() for term in terms.values()]).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        loss, terms = self._loss_and_gradient(batch, precision)
+        with torch.no_grad():
+            self.method.before_step(batch)
+        update(self.optimizer, lambda: self._loss_and_gradient(batch, precision)[0])
         with torch.no_grad():
             self.method.after_step(batch)
         self.step += 1
         for name, value in {**terms, **self.method.logged, "loss": loss}.items():
             self.epoch_sums[name] = self.epoch_sums.get(name, 0.0) + value.detach().double()
             self.epoch_counts[name] = self.epoch_counts.get(name, 0) + 1
+
+    def _loss_and_gradient(self, batch: Batch, precision: str) -> tuple[Tensor, dict[str, Tensor]]:
+        self.method.logged = {}
+        with autocast(batch.images.device, precision):
+            terms = self.losses(batch)
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        return loss, terms
 
     def check_finite(self) -> None:
         """Raise Diverged where a term of this epoch is NaN or infinite."""
@@ -224,11 +229,14 @@ def _train(
     monitor: Monitor,
     steps_per_epoch: int,
     on_progress: OnProgress,
+    on_epoch: OnEpoch,
     save: Callable[[], None],
 ) -> None:
     size = recipe.settings.batch_size
+    source = BatchSource(images, recipe.prepared, recipe.augmentation, recipe.seed, size, training.steps)
     clock = last_saved = time.perf_counter()
     training.method.train()
+    stopped = False
     while training.step < training.steps:
         epoch = training.step // steps_per_epoch
         # A run of so many steps may end within a pass.
@@ -237,67 +245,37 @@ def _train(
         for step in range(training.step, end):
             first = step % steps_per_epoch * size
             index = order[first : first + size]
-            batch = batch_of(training, images, index, recipe)
+            batch = batch_of(training.method, source, index, step)
             training.take_step(batch, recipe.hardware.precision)
-            # Counted here and not from the batch, which a method's own augmentation may widen.
+            # Counted here and not from the batch, which a method's own augmentation, or partners, may widen.
             training.images_seen += len(index)
             now = time.perf_counter()
             training.seconds, clock = training.seconds + now - clock, now
-            on_progress(training.step, training.steps)
-            if now - last_saved > CHECKPOINT_SECONDS and training.step < end:
+            stopped, due = agreed(
+                is_stopped(on_progress, training.step, training.steps), now - last_saved > CHECKPOINT_SECONDS
+            )
+            if (stopped or due) and training.step < end:
                 training.check_finite()
                 save()
                 last_saved = now
+                if stopped:
+                    raise Stopped
+        training.check_finite()
+        call_after_epoch(training.method, epoch, CleanBatches(training.method, source, epoch, training.step))
+        # A checkpoint does not hold modes, so one that was changed for the clean pass must not outlive it.
+        training.method.train()
         _end_epoch(training, epoch, recipe.settings, monitor)
+        on_epoch(training.history[-1])
         now = time.perf_counter()
         training.seconds, clock = training.seconds + now - clock, now
-        if now - last_saved > CHECKPOINT_SECONDS:
+        if stopped or now - last_saved > CHECKPOINT_SECONDS:
             save()
             last_saved = now
-
-
-def batch_of(training: Training, images: TrainingImages, index: Tensor, recipe: Recipe) -> Batch:
-    """What the next step of a run sees of the training images at some positions, (B,) int64 on the CPU."""
-    generator = torch_generator(recipe.seed, "step", training.step)
-    taken = images.take(index)
-    views = training.method.augmented(taken, recipe.augmentation, generator)
-    return Batch(
-        views=tuple(model_input(view, recipe.prepared) for view in views),
-        images=evaluation_input(taken, recipe.prepared),
-        index=to_device(index, recipe.device),
-        generator=generator,
-        step=training.step,
-        progress=training.step / training.steps,
-    )
-
-
-def fill_from_training_images(encoder: Encoder, images: TrainingImages, prepared: Prepared) -> None:
-    """Fill batch norm with the statistics of the training images as they are, without augmentation.
-
-    Args:
-        encoder: on the device; it is changed in place.
-        images: the training images, on the device.
-        prepared: their data set.
-    """
-
-    def batches() -> Iterator[Tensor]:
-        for index in torch.arange(len(images)).split(256):
-            yield evaluation_input(images.take(index), prepared)
-
-    fill_batch_norm(encoder.parts, batches, room(images.device))
-
-
-def _fill_batch_norm(encoder: Encoder, images: TrainingImages, recipe: Recipe) -> float:
-    """Seconds that it took."""
-    started = time.perf_counter()
-    fill_from_training_images(encoder, images, recipe.prepared)
-    return time.perf_counter() - started
+        if stopped:
+            raise Stopped
 
 
 def _end_epoch(training: Training, epoch: int, settings: PretrainSettings, monitor: Monitor) -> None:
-    training.check_finite()
-    with torch.no_grad():
-        training.method.after_epoch(epoch)
     row: dict[str, float | None] = {"epoch": epoch + 1}
     row |= {name: float(total) / training.epoch_counts[name] for name, total in training.epoch_sums.items()}
     row["learning_rate"] = training.optimizer.param_groups[0]["lr"]

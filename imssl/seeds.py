@@ -6,11 +6,8 @@ a resumed run equal to an uninterrupted one.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
@@ -19,22 +16,6 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8]) >> 1
 
 
-def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A CPU generator for one purpose; drawing on the CPU gives runs on CPU and GPU the same values."""
-    return torch.Generator().manual_seed(derived_seed(seed, *purpose))
-
-
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """A NumPy generator for one purpose."""
     return np.random.default_rng(derived_seed(seed, *purpose))
-
-
-@contextmanager
-def initialising(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Seed the global generator of torch inside the block only, for modules that initialise themselves.
-
-    ``torch.nn`` layers draw initial weights from the global generator; its state is restored afterwards.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derived_seed(seed, *purpose))
-        yield

@@ -1,18 +1,24 @@
 """What tests share: one thread, small phantom data sets prepared once, and a tiny encoder."""
 
+import os
 import signal
 from collections.abc import Callable
 
-import pytest
-import torch
+# Before NumPy and torch are imported, and for every process that a test starts: the machine is shared by
+# several workers, whose threads would wait for each other.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
-from imssl.datasets.phantom import Kind, source
-from imssl.datasets.prepare import prepare
-from imssl.datasets.prepared import Prepared, read_prepared
-from imssl.encoder import Encoder, new_encoder
-from imssl.method import Batch, Method, TrainingSet
-from imssl.seeds import initialising
-from imssl.settings.encoder import EncoderSettings
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from imssl.datasets.phantom import Kind, source  # noqa: E402
+from imssl.datasets.prepare import prepare  # noqa: E402
+from imssl.datasets.prepared import Prepared, read_prepared  # noqa: E402
+from imssl.encoder import Encoder, new_encoder  # noqa: E402
+from imssl.method import Batch, Method, TrainingSet  # noqa: E402
+from imssl.settings.encoder import EncoderSettings  # noqa: E402
+from imssl.torch_seeds import initialising  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,9 +97,12 @@ def make_method(tiny: EncoderSettings) -> Callable[..., Method]:
         seed: int = 0,
         channels: int = 3,
         pixels: int = 16,
+        groups: torch.Tensor | None = None,
         **settings: object,
     ) -> Method:
-        training_set = TrainingSet(training_images, channels, pixels, batch_size=16, steps=8)
+        if groups is None:
+            groups = torch.arange(training_images)
+        training_set = TrainingSet(training_images, channels, pixels, 16, 8, groups)
         with initialising(seed, "method"):
             return method(new_encoder(tiny, channels, seed), method.settings_class(**settings), training_set)
 

@@ -9,7 +9,19 @@ ROOT = Path(__file__).parents[1]
 SCIENCE = sorted((ROOT / "imssl").rglob("*.py"))
 MODULES = SCIENCE + sorted((ROOT / "bench").rglob("*.py"))
 # What imssl may not know of: the suite, DVC, the command line, HTML.
-FORBIDDEN = {"bench", "dvc", "dvclive", "typer", "jinja2", "rich", "altair", "itables", "ray"}
+FORBIDDEN = {
+    "bench",
+    "dvc",
+    "dvclive",
+    "typer",
+    "jinja2",
+    "rich",
+    "altair",
+    "itables",
+    "ray",
+    "matplotlib",
+    "mlcroissant",
+}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 GLOBAL_DRAWS = {"seed", "rand", "randn", "randint", "random", "shuffle", "permutation", "choice", "normal"}
 LONGEST = 320
@@ -21,6 +33,7 @@ FLOORS = (
     "conformance",
     "forecast",
     "methods",
+    "datasets",
     "summary",
     "analysis",
     "report",
@@ -28,9 +41,37 @@ FLOORS = (
     "tuning",
     "perf",
     "launch",
+    "tracking",
     "trust",
+    "sharing",
+    "studies",
+    "export",
+    "project",
     "commands",
 )
+# Their modules are named after what others are about: verbs, stages, settings, benchmarks, checks.
+NAMED_AFTER_OTHERS = (
+    "bench/commands/",
+    "bench/stages/",
+    "bench/perf/groups/",
+    "bench/conformance/",
+    "imssl/settings/",
+)
+# Names that several other modules share, each the right word in its folder.
+SHARED_NAMES = {
+    "archive", "calibration", "differences", "encoder", "files", "listing", "pack", "reports",
+    "standings", "subgroups", "table",
+}  # fmt: skip
+MOST_MODULES = 10
+# Folders with more, each for a reason: one file per data source, method or section of params.yaml, and the
+# science side by side.
+LARGER = {"imssl", "imssl/datasets", "imssl/methods", "imssl/settings"}
+# Folders within one, from the bottom up; what stands side by side imports nothing of its neighbours.
+WITHIN = {
+    "commands": ("terminal", "data_and_methods results running"),
+    "conformance": ("surroundings", "rules"),
+    "report": ("material", "answer charts tables", "pages"),
+}
 # Beside the folders: what starts the suite.
 AT_THE_TOP = {"__init__", "__main__", "cli", "stage"}
 
@@ -116,7 +157,7 @@ def test_modules_are_short_and_say_what_they_are(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_global_random_state(path):
-    """Draws come from a generator that is passed in; `imssl.seeds` alone seeds torch for initial weights."""
+    """Draws come from a generator that is passed in; `imssl.torch_seeds` alone seeds torch, for weights."""
     for name, keywords in calls(path):
         assert name not in {f"{module}.random.{draw}" for module in ("np", "numpy") for draw in GLOBAL_DRAWS}
         if name in ("torch.manual_seed", "torch.cuda.manual_seed_all", "random.seed"):
@@ -163,10 +204,45 @@ def test_no_module_imports_itself_by_way_of_others():
 @pytest.mark.parametrize("folder", FLOORS)
 def test_a_folder_holds_what_one_can_take_in(folder):
     """Four to ten files, and one line that says what they have in common."""
-    files = [path for path in (ROOT / "bench" / folder).glob("*.py") if path.name != "__init__.py"]
-    files += [path.parent for path in (ROOT / "bench" / folder).glob("*/__init__.py")]
-    assert 4 <= len(files) <= 10, [path.name for path in files]
+    files = modules_of(ROOT / "bench" / folder)
+    assert 4 <= len(files) <= MOST_MODULES, [path.name for path in files]
     assert ast.get_docstring(ast.parse((ROOT / "bench" / folder / "__init__.py").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_folders_within_a_folder_have_an_order_too(folder):
+    floors = {name: floor for floor, names in enumerate(WITHIN.get(folder, ())) for name in names.split()}
+    for path in (ROOT / "bench" / folder).glob("*/*.py"):
+        for module in imported_modules(path):
+            parts = module.split(".")
+            neighbour = parts[2] if parts[:2] == ["bench", folder] and len(parts) > 2 else path.parent.name
+            if neighbour != path.parent.name and (ROOT / "bench" / folder / neighbour).is_dir():
+                assert floors.get(neighbour, 0) < floors.get(path.parent.name, 0), (
+                    f"{name_of(path)}: {module}"
+                )
+
+
+def modules_of(folder):
+    """What lies in a package: its modules and the packages below it."""
+    modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    return modules + [path.parent for path in folder.glob("*/__init__.py")]
+
+
+def test_a_package_has_ten_modules_at_most_wherever_it_lies():
+    packages = {name_of(path.parent): path.parent for path in MODULES if path.name == "__init__.py"}
+    del packages["bench"]  # its folders are those of FLOORS
+    larger = {name for name, folder in packages.items() if len(modules_of(folder)) > MOST_MODULES}
+    assert larger == LARGER
+
+
+def test_a_module_has_its_name_to_itself():
+    homes = {}
+    for path in MODULES:
+        if path.name != "__init__.py" and not name_of(path).startswith(NAMED_AFTER_OTHERS):
+            homes.setdefault(path.stem, []).append(name_of(path))
+    shared = {name: paths for name, paths in homes.items() if len(paths) > 1}
+    assert {name: paths for name, paths in shared.items() if name not in SHARED_NAMES} == {}
+    assert shared.keys() == SHARED_NAMES, "a name here that is shared no longer can go from the list"
 
 
 def test_a_class_has_its_name_to_itself():

@@ -17,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,12 @@ import typer
 from ruamel.yaml import YAML
 
 from bench.cli import app
+from bench.launch.engines.cluster import ClusterSettings
 from bench.protocol.protocol import Protocol
 from bench.report.leaderboard import write_reports
 from tests.bench.small_run import small_protocol, write_run
 from tests.code_blocks import ROOT, Block, blocks, command_lines
+from tests.project_copy import copy_packages
 from tests.test_architecture import FLOORS
 
 DOCS = ROOT / "docs"
@@ -197,7 +200,7 @@ def test_every_command_exists(block):
     """Verbs and options of bench, stages of DVC, targets of make; also where a block is not run."""
     cli = typer.main.get_command(app)
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for program, *arguments in command_lines(block):
         if program == "bench":
             verb = cli
@@ -205,14 +208,25 @@ def test_every_command_exists(block):
                 verb = verb.commands[arguments.pop(0)]
             parameters = verb.get_params(typer.Context(verb))
             options = {option for parameter in parameters for option in parameter.opts}
-            given = {word for word in arguments if word.startswith("-")}
+            given = {word for word in arguments if re.match(r"-\D", word)}
             assert verb is not cli or given, f"{block}: there is no bench {' '.join(arguments)}"
-            assert given <= options, f"{block}: bench {verb.name}"
+            if not verb.context_settings.get("ignore_unknown_options"):  # they are DVC's
+                assert given <= options, f"{block}: bench {verb.name}"
         elif program == "make":
             assert set(arguments) <= set(targets), block
         elif program == "dvc" and arguments[0] == "repro":
             named = {word.partition("@")[0] for word in arguments[1:] if not word.startswith("-")}
             assert named <= set(stages), block
+
+
+@each_page
+def test_every_module_that_a_sentence_runs_exists(page):
+    """``python -m ...`` within a line, with the files that it names."""
+    for command in re.findall(r"`(?:[\w./]*/)?python3? -m ([^`]+)`", text_of(page)):
+        module, *arguments = shlex.split(command)
+        assert find_spec(module) is not None, f"{name_of(page)}: python -m {command}"
+        for argument in arguments:
+            assert not re.match(r"(tests|docs|bench|imssl)/", argument) or (ROOT / argument).exists(), command
 
 
 @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.how == "from"], ids=str)
@@ -226,8 +240,11 @@ def test_what_is_quoted_is_still_there(block):
 
 @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "yaml"], ids=str)
 def test_settings_that_are_shown_are_allowed(block):
-    protocol = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     shown = YAML(typ="safe").load(block.code)
+    if block.code.startswith("# cluster.yaml"):
+        ClusterSettings.model_validate(shown)
+        return
+    protocol = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     Protocol.model_validate(protocol | shown)
 
 
@@ -245,8 +262,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scratch_project(folder: Path) -> Path:
     """A copy of the project, in which methods can be added, with an empty folder for results."""
-    for name in ("bench", "imssl"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "checked"))
+    copy_packages(folder, "checked")
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, folder / name)
     return folder
@@ -282,3 +298,12 @@ def test_the_blocks_of_a_page_run(page, tmp_path, request):
             prepare = f"{shlex.quote(sys.executable)} -m bench.stage data phantom-chest"
             run(Block(page, block.line, "sh", prepare), tmp_path)
         run(block, tmp_path)
+
+
+def test_a_run_of_an_older_version_says_so_first_and_shows_no_winner():
+    """One seed of commit 45d7d13 was said to show that pretraining helps."""
+    page = (ROOT / "docs" / "real-images.md").read_text(encoding="utf-8")
+    first = page.split("\n\n")[1]
+    assert "`45d7d13`" in first
+    assert "one seed" in first
+    assert "helps the probes" not in page

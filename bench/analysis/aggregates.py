@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import stats
 
-from bench.analysis.ranks import rank_draws
+from bench.analysis.ranking.ranks import rank_draws
 from bench.analysis.row_models import Count, Number, RowModel
+from bench.protocol.label_columns import label_columns
 from bench.protocol.protocol import ReportSettings
 from bench.summary.bootstrap import percentile_interval
 from bench.summary.draws import ComparisonDraws
-from bench.summary.estimated_mean import EstimatedMean, satterthwaite
+from bench.summary.estimated_mean import EstimatedMean
+from imssl.metrics import lowest_value
+from imssl.settings.labels import LabelSet
 
-# With fewer columns the order statistics of an interquartile mean are those of a handful of runs, and its
-# interval covers as little as .86 of a nominal .95.
-LEAST_COLUMNS = 3
+# With fewer columns, or columns of one data set only, the order statistics of an interquartile mean are those
+# of a handful of runs, and its interval covers as little as .88 of a nominal .95.
+LEAST_COLUMNS, LEAST_DATASETS = 4, 2
 # The share that is cut at either end.
 TRIM = 0.25
 
@@ -32,10 +35,13 @@ TRIM = 0.25
 class AggregateRow(RowModel):
     """One method over all data sets."""
 
-    evaluation: str = Field(description="finetune, frozen or probe")
-    fraction: Number = Field(description="share of the labels; NaN for probe, and for all fractions together")
+    evaluation: str = Field(description="finetune, frozen, knn or probe")
+    fraction: Number = Field(
+        description="share of the labels; NaN for probe and for k-shot, and for all label sets together"
+    )
+    labels_per_class: Count = Field(default=None, description="of k-shot: labels per class; otherwise NA")
     block: Count = Field(description="of the encoder; NA but for probe, and for all blocks together")
-    overall: bool = Field(description="whether the row is over all fractions (or blocks) together")
+    overall: bool = Field(description="whether the row is over all label sets (or blocks) together")
     method: str = Field(description="id of the method")
     reference: bool = Field(
         description="whether the method is a reference that does not pretrain: it is not ranked"
@@ -51,7 +57,7 @@ class AggregateRow(RowModel):
     iqm: Number = Field(description="mean of the middle half of all runs' scores; 0 is chance, 1 is perfect")
     iqm_low: Number = Field(
         description="lower end of its interval, over patients and seeds; NaN below the least number of "
-        "seeds and for fewer than three columns"
+        "seeds, for fewer than four columns and for one data set"
     )
     iqm_high: Number = Field(description="upper end")
     improvement: Number = Field(
@@ -74,7 +80,7 @@ def aggregate_table(
     settings: ReportSettings,
     references: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Every method over all data sets, for each evaluation and label fraction or block, and over all of them.
+    """Every method over all data sets, for each evaluation and label set or block, and over all of them.
 
     A method that lacks a single result has a row that says which, and no numbers; the others are ranked
     without it in every column, so that their ranks mean the same everywhere.
@@ -107,6 +113,11 @@ def score(values: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
     return 1 - scale_of(metric) * (1 - values)
 
 
+def lowest_score(metric: str) -> float:
+    """The score of the worst possible model."""
+    return float(score(np.array(lowest_value(metric)), metric))
+
+
 def interquartile_mean(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of the middle half along the last axis (Agarwal et al. 2021, section 4.3)."""
     return stats.trim_mean(scores, TRIM, axis=-1)
@@ -116,9 +127,8 @@ def estimated_iqm(columns: Sequence[ComparisonDraws], method: str) -> EstimatedM
     """The interquartile mean of a method's runs in some columns, with its uncertainty.
 
     The patients' part is its variance over their resamples. The seeds' part is that of a trimmed mean, by
-    Winsorised scores with the small-sample factor and degrees of freedom of Yuen (1974), stratified: the
-    columns of a data set share seeds, so a seed's contributions to them are added before their variance is
-    taken.
+    Winsorised scores with the small-sample factor and degrees of freedom of Yuen (1974): columns and data
+    sets share seeds, so a seed's contributions to all of them are added before their variance is taken.
 
     Args:
         columns: that the method is in; 2 seeds or more.
@@ -133,10 +143,8 @@ def estimated_iqm(columns: Sequence[ComparisonDraws], method: str) -> EstimatedM
     kept = runs - 2 * cut
     ordered = np.sort(scores, axis=None)
     contributions = np.clip(scores, ordered[cut], ordered[runs - cut - 1]) / kept
-    datasets = np.array([column.place.dataset for column in columns])
-    by_dataset = np.stack([contributions[datasets == name].sum(axis=0) for name in np.unique(datasets)])
     yuen = kept * (runs - 1) / (runs * (kept - 1)) if kept > 1 else 1.0
-    variances = yuen * seeds * by_dataset.var(axis=1, ddof=1)
+    variance = yuen * seeds * float(contributions.sum(axis=0).var(ddof=1))
     draws = np.concatenate(
         [score(column.draws[row], column.metric) for column, row in zip(columns, rows, strict=True)]
     )
@@ -145,8 +153,7 @@ def estimated_iqm(columns: Sequence[ComparisonDraws], method: str) -> EstimatedM
         value=float(interquartile_mean(scores.ravel())),
         patient_variance=float(np.nanvar(resampled, ddof=1)),
         patient_freedom=max(min(column.units for column in columns) - 1, 1),
-        seed_variance=float(variances.sum()),
-        seed_freedom=satterthwaite(variances.tolist(), [(seeds - 1) * kept / runs] * len(variances)),
+        seed_parts=((variance, (seeds - 1) * kept / runs),),
         seeds=seeds,
         units=sum({column.place.dataset: column.units for column in columns}.values()),
     )
@@ -166,16 +173,16 @@ def improvement(scores: NDArray[np.float64], baseline: NDArray[np.float64]) -> f
     return float(wins.mean())
 
 
-# Evaluation, fraction, block, and whether the row is over all fractions or blocks.
-Kind = tuple[str, float | None, int | None, bool]
+# Evaluation, label set, block, and whether the row is over all label sets or blocks.
+Kind = tuple[str, LabelSet | None, int | None, bool]
 
 
 def _groups(columns: list[ComparisonDraws]) -> list[tuple[Kind, list[ComparisonDraws]]]:
-    """Columns that are averaged together: by evaluation and fraction or block, then all of an evaluation."""
+    """Columns that are averaged together: by evaluation and label set or block, then all of an evaluation."""
     groups: dict[Kind, list[ComparisonDraws]] = {}
     for column in columns:
         place = column.place
-        groups.setdefault((place.evaluation, place.fraction, place.block, False), []).append(column)
+        groups.setdefault((place.evaluation, place.labels, place.block, False), []).append(column)
     for column in columns:
         groups.setdefault((column.place.evaluation, None, None, True), []).append(column)
     return list(groups.items())
@@ -188,10 +195,15 @@ def _rows(
     settings: ReportSettings,
     references: Sequence[str],
 ) -> list[dict[str, Any]]:
-    lacking = {method: _lacking(columns, method) for method in methods}
-    complete = [method for method in methods if not lacking[method]]
+    reasons = {method: lacking(columns, method) for method in methods}
+    complete = [method for method in methods if not reasons[method]]
     ranks = _mean_ranks(columns, [method for method in complete if method not in references], settings)
-    facts = dict(zip(("evaluation", "fraction", "block", "overall"), kind, strict=True)) | {
+    evaluation, labels, block, overall = kind
+    facts = {
+        "evaluation": evaluation,
+        **label_columns(labels),
+        "block": block,
+        "overall": overall,
         "baseline": settings.baseline,
         "ranked": len(ranks),
         "columns": len(columns),
@@ -199,7 +211,7 @@ def _rows(
     }
     rows = []
     for method in methods:
-        row = {**facts, "method": method, "reference": method in references, "reason": lacking[method]}
+        row = {**facts, "method": method, "reference": method in references, "reason": reasons[method]}
         if method in complete:
             row |= ranks.get(method, {}) | _interquartile(columns, method, settings)
             if method != settings.baseline and settings.baseline in complete:
@@ -208,7 +220,7 @@ def _rows(
     return rows
 
 
-def _lacking(columns: list[ComparisonDraws], method: str) -> str:
+def lacking(columns: Sequence[ComparisonDraws], method: str) -> str:
     """Which columns a method has no complete results in, and why; empty if none."""
     reasons: dict[str, None] = {}
     for column in columns:
@@ -240,7 +252,9 @@ def _mean_ranks(
 
 
 def _interquartile(columns: list[ComparisonDraws], method: str, settings: ReportSettings) -> dict[str, float]:
-    if len(columns[0].seeds) < settings.least_seeds or len(columns) < LEAST_COLUMNS:
+    datasets = {column.place.dataset for column in columns}
+    few = len(columns) < LEAST_COLUMNS or len(datasets) < LEAST_DATASETS
+    if len(columns[0].seeds) < settings.least_seeds or few:
         scores = [score(column.values[column.methods.index(method)], column.metric) for column in columns]
         return {"iqm": float(interquartile_mean(np.concatenate(scores)))}
     estimate = estimated_iqm(columns, method)

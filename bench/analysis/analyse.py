@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
 from bench.analysis.aggregates import aggregate_table
 from bench.analysis.differences import paired_differences
 from bench.analysis.label_efficiency import label_budgets, label_efficiency, validation_means
-from bench.analysis.ranks import rank_table
+from bench.analysis.ranking.against_untrained import score_differences, untrained_differences
+from bench.analysis.ranking.ranks import rank_table
+from bench.analysis.ranking.standings import standing_table
 from bench.analysis.reproduction.claims import claim_tables
 from bench.analysis.reproduction.ledger import ledger_table
-from bench.cells.method_facts import reference_methods
+from bench.analysis.subgroups import subgroup_rows, subgroup_tables
+from bench.cells.method_facts import reference_methods, untrained_methods
 from bench.machine.workers import side_by_side
 from bench.summary.summary import Summary
 
@@ -21,21 +26,31 @@ class Analysis:
     """Every table of the analysis; what their columns mean stands beside the function that makes them.
 
     Attributes:
+        standings: who is ahead over all data sets, see standings.StandingRow.
         ranks: where every method stands in every column of the leaderboard, see ranks.RankRow.
         differences: every method against the protocol's baseline, see differences.DifferenceRow.
+        untrained_differences: every method against the stronger untrained reference, likewise.
+        score_differences: mean scores over all data sets against those of the references, likewise.
         aggregates: every method over all data sets, see aggregates.AggregateRow.
         label_efficiency: what labels are worth, see label_efficiency.LabelEfficiencyRow.
         claims: the paper's claims and their verdicts, see reproduction.claims.ClaimRow.
         claim_effects: the effects behind the verdicts, see reproduction.claims.ClaimEffectRow.
+        subgroups: every method in every subgroup of the test images, see subgroups.SubgroupRow.
+        subgroup_gaps: the largest gaps between them, see subgroups.SubgroupGapRow.
         ledger: how this run differs from the paper and its released code, see reproduction.ledger.LedgerRow.
     """
 
+    standings: pd.DataFrame
     ranks: pd.DataFrame
     differences: pd.DataFrame
+    untrained_differences: pd.DataFrame
+    score_differences: pd.DataFrame
     aggregates: pd.DataFrame
     label_efficiency: pd.DataFrame
     claims: pd.DataFrame
     claim_effects: pd.DataFrame
+    subgroups: pd.DataFrame
+    subgroup_gaps: pd.DataFrame
     ledger: pd.DataFrame
 
 
@@ -44,17 +59,28 @@ def analyse(summary: Summary) -> Analysis:
     protocol, settings = summary.protocol, summary.protocol.report
     columns, methods = list(summary.columns.values()), list(protocol.methods)
     references, budgets = reference_methods(protocol), label_budgets(summary)
+    untrained = untrained_methods(protocol)
+    trained = [name for name in references if name not in untrained]
+    validation = validation_means(summary)
+    against_references = columns, methods, settings, untrained, trained, validation
+    datasets = list(summary.results.attributes)
     # The longest first, as they are made side by side.
+    subgroups = [partial(subgroup_rows, summary, dataset) for dataset in datasets]
     tables: list[Callable[[], dict[str, pd.DataFrame]]] = [
         lambda: {"aggregates": aggregate_table(columns, methods, settings, references)},
+        lambda: {"standings": standing_table(columns, methods, settings, references)},
         lambda: {"ranks": rank_table(columns, methods, settings, references)},
         lambda: {"differences": paired_differences(columns, methods, settings, references)},
+        lambda: {"untrained_differences": untrained_differences(*against_references)},
+        lambda: {"score_differences": score_differences(*against_references)},
         lambda: {
             "label_efficiency": label_efficiency(
-                columns, methods, settings, references, budgets, validation_means(summary)
+                columns, methods, settings, untrained, budgets, validation, trained
             )
         },
         lambda: claim_tables(summary),
         lambda: {"ledger": ledger_table(protocol, summary.results.cards)},
     ]
-    return Analysis(**{name: table for made in side_by_side(tables) for name, table in made.items()})
+    made: list[Any] = side_by_side([*subgroups, *tables])
+    named = [subgroup_tables(made[: len(datasets)]), *made[len(datasets) :]]
+    return Analysis(**{name: table for part in named for name, table in part.items()})

@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
+from bench.analysis.ranking.against_baseline import corrected_p_values
 from bench.analysis.row_models import Count, Number, RowModel
 from bench.protocol.protocol import ReportSettings
-from bench.summary.draws import ComparisonDraws
+from bench.summary.draws import Comparison, ComparisonDraws
 
 
 class DifferenceRow(RowModel):
     """One method against the baseline in one column of the leaderboard."""
 
     dataset: str = Field(description="id of the data set")
-    evaluation: str = Field(description="finetune, frozen or probe")
-    fraction: Number = Field(description="share of the labels; NaN for probe")
+    evaluation: str = Field(description="finetune, frozen, knn or probe")
+    fraction: Number = Field(description="share of the labels; NaN for probe and for k-shot")
+    labels_per_class: Count = Field(default=None, description="of k-shot: labels per class; otherwise NA")
     block: Count = Field(description="of the encoder, 1 to 4; NA but for probe")
     metric: str = Field(description="the data set's primary metric")
     method: str = Field(description="id of the method")
@@ -39,10 +40,11 @@ class DifferenceRow(RowModel):
     p: Number = Field(
         description="two-sided p-value of no difference, not corrected; NaN below the least number of seeds"
     )
-    p_holm: Number = Field(
-        description="the same, Holm-corrected over all rows of the same evaluation that have one"
+    p_corrected: Number = Field(
+        description="the same, corrected over all rows of the same evaluation that have one: how often the "
+        "largest difference of such a table would be as clear by chance"
     )
-    distinguishable: bool = Field(description="whether p_holm is below 1 - level")
+    distinguishable: bool = Field(description="whether p_corrected is below 1 - level")
     patient_error: Number = Field(description="standard error over test patients")
     seed_error: Number = Field(
         description="standard error over seeds; NaN with one seed, whose interval covers patients only"
@@ -72,45 +74,36 @@ def paired_differences(
     Returns:
         A row as DifferenceRow per column and method.
     """
-    rows = [
-        _row(column, method, settings) | {"reference": method in references}
-        for column in columns
-        for method in methods
-        if method != settings.baseline
-    ]
-    table = DifferenceRow.table({**row, "distinguishable": False} for row in rows)
-    return corrected(table, settings.level)
+    columns = list(columns)
+    corrected = _corrected(columns, [name for name in methods if name not in references], settings)
+    rows = []
+    for column in columns:
+        for method in methods:
+            if method != settings.baseline:
+                row = _row(column, method, settings) | {"reference": method in references}
+                p = corrected.get((column.place, method), math.nan)
+                # A test that was made among others says no more than by itself.
+                p = max(p, row["p"]) if not math.isnan(p) else p
+                rows.append(row | {"p_corrected": p, "distinguishable": p < 1 - settings.level})
+    return DifferenceRow.table(rows)
 
 
-def corrected(table: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Correct the p-values of each evaluation's rows together: that is one table of the page."""
-    tested = table["p"].where(~table["reference"])
-    adjusted = tested.groupby(table["evaluation"], sort=False).transform(holm) if len(table) else tested
-    return table.assign(p_holm=adjusted, distinguishable=adjusted < 1 - level)
-
-
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Holm's step-down correction (Holm 1979): any dependence is allowed; NaN stay NaN and do not count.
-
-    Args:
-        p_values: (T,) of T tests.
-
-    Returns:
-        (T,) adjusted p-values: below a, the family-wise error is at most a.
-    """
-    p_values = np.asarray(p_values, dtype=float)
-    tests = np.flatnonzero(~np.isnan(p_values))
-    order = tests[np.argsort(p_values[tests], kind="stable")]
-    adjusted = np.full(p_values.shape, np.nan)
-    steps = p_values[order] * np.arange(order.size, 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if order.size else steps
-    return adjusted
+def _corrected(
+    columns: Sequence[ComparisonDraws], tested: Sequence[str], settings: ReportSettings
+) -> dict[tuple[Comparison, str], float]:
+    """The p-values of each evaluation corrected together: that is one table of the page."""
+    by_evaluation: dict[str, list[ComparisonDraws]] = {}
+    for column in columns:
+        if len(column.seeds) >= settings.least_seeds:
+            by_evaluation.setdefault(column.place.evaluation, []).append(column)
+    tables = [corrected_p_values(group, tested, settings.baseline) for group in by_evaluation.values()]
+    return {key: p for table in tables for key, p in table.items()}
 
 
 def _row(column: ComparisonDraws, method: str, settings: ReportSettings) -> dict[str, Any]:
     baseline, seeds = settings.baseline, len(column.seeds)
     row: dict[str, Any] = {
-        **column.place._asdict(),
+        **column.place.columns,
         "metric": column.metric,
         "method": method,
         "baseline": baseline,

@@ -14,19 +14,22 @@ from bench.analysis.aggregates import AggregateRow
 from bench.analysis.analyse import Analysis
 from bench.analysis.differences import DifferenceRow
 from bench.analysis.label_efficiency import LabelEfficiencyRow
-from bench.analysis.ranks import RankRow
+from bench.analysis.ranking.ranks import RankRow
+from bench.analysis.ranking.standings import StandingRow
 from bench.analysis.reproduction.claims import ClaimEffectRow, ClaimRow
 from bench.analysis.reproduction.ledger import LedgerRow
 from bench.analysis.row_models import Count, Number, RowModel, records
+from bench.analysis.subgroups import SubgroupGapRow, SubgroupRow
 from bench.cells.files import read_json
-from bench.summary.over_seeds import MEASUREMENT
+from bench.protocol.label_columns import label_columns
 from bench.summary.summary import Summary
 from bench.summary.tidy import COLUMNS
 from imssl.datasets.prepared import Card
+from imssl.datasets.skipped import by_reason
 from imssl.durable import write_text
 from imssl.errors import UserError
 
-VERSION = 2
+VERSION = 4
 
 
 class MeasurementRow(RowModel):
@@ -36,6 +39,7 @@ class MeasurementRow(RowModel):
     method: str = Field(description=COLUMNS["method"])
     evaluation: str = Field(description=COLUMNS["evaluation"])
     fraction: Number = Field(description=COLUMNS["fraction"])
+    labels_per_class: Count = Field(default=None, description=COLUMNS["labels_per_class"])
     block: Count = Field(description=COLUMNS["block"])
     # A field cannot be called `class`, so that one is known by its name in the file only.
     class_name: str = Field(alias="class", description=COLUMNS["class"])
@@ -62,6 +66,7 @@ class CellEntry(BaseModel):
     method: str
     seed: int
     fraction: float | None
+    labels_per_class: int | None
     mode: str | None
     status: Literal["done", "missing", "failed", "stale", "damaged"]
     reason: str = Field(description="why there is no result; empty if there is one")
@@ -76,18 +81,32 @@ class ResultsDocument(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[2] = Field(description="of this file")
+    schema_version: Literal[4] = Field(description="of this file")
     protocol: dict[str, Any] = Field(description="params.yaml, defaults included")
     datasets: dict[str, Card] = Field(description="data cards of the data sets that are prepared")
     unprepared: dict[str, str] = Field(description="why the other data sets are not")
     cells: list[CellEntry]
     measurements: list[MeasurementRow] = Field(description="every measurement over its seeds")
+    standings: list[StandingRow] = Field(
+        default=[], description="over all data sets; empty in files from before there were any"
+    )
     ranks: list[RankRow]
     differences: list[DifferenceRow]
+    untrained_differences: list[DifferenceRow] = Field(
+        default=[],
+        description="to the stronger untrained reference of each column, chosen on validation images; empty "
+        "in files from before there were any, and without such a reference",
+    )
+    score_differences: list[DifferenceRow] = Field(
+        default=[],
+        description="of mean scores over all data sets to those of the references; empty likewise",
+    )
     aggregates: list[AggregateRow]
     label_efficiency: list[LabelEfficiencyRow]
     claims: list[ClaimRow]
     claim_effects: list[ClaimEffectRow]
+    subgroups: list[SubgroupRow]
+    subgroup_gaps: list[SubgroupGapRow]
     ledger: list[LedgerRow]
 
 
@@ -101,12 +120,17 @@ def results_document(summary: Summary, analysis: Analysis) -> ResultsDocument:
             "unprepared": summary.results.unprepared,
             "cells": _cells(summary),
             "measurements": _measurements(summary),
+            "standings": records(analysis.standings),
             "ranks": records(analysis.ranks),
             "differences": records(analysis.differences),
+            "untrained_differences": records(analysis.untrained_differences),
+            "score_differences": records(analysis.score_differences),
             "aggregates": records(analysis.aggregates),
             "label_efficiency": records(analysis.label_efficiency),
             "claims": records(analysis.claims),
             "claim_effects": records(analysis.claim_effects),
+            "subgroups": records(analysis.subgroups),
+            "subgroup_gaps": records(analysis.subgroup_gaps),
             "ledger": records(analysis.ledger),
         }
     )
@@ -125,13 +149,19 @@ def read_document(file: Path) -> ResultsDocument:
     """
     content = read_json(file)
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version not in (1, VERSION):
+    if version not in range(1, VERSION + 1):
         raise UserError(
-            f"{file} has schema version {version}; this version of the suite reads versions 1 and {VERSION}. "
+            f"{file} has schema version {version}; this version of the suite reads versions 1 to {VERSION}. "
             "Write it anew with: bench report"
         )
     try:
-        return ResultsDocument.model_validate(_from_version_1(content) if version == 1 else content)
+        if version == 1:
+            content = _from_version_1(content)
+        if version in (1, 2):
+            content = _from_version_2(content)
+        if version != VERSION:
+            content = _from_version_3(content)
+        return ResultsDocument.model_validate(content)
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} does not fit schema version {version}: {error!r}") from None
 
@@ -164,6 +194,34 @@ def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _from_version_2(content: dict[str, Any]) -> dict[str, Any]:
+    """A document of version 2 as one of version 3.
+
+    Version 2 knew no label sets of so many labels per class, and no subgroups. Its data cards listed all that
+    was left out of a source, one by one.
+    """
+    by_label_set = ("cells", "measurements", "ranks", "differences", "aggregates")
+    new: dict[str, Any] = {
+        name: [row | {"labels_per_class": None} for row in content[name]] for name in by_label_set
+    }
+    new["datasets"] = {name: _counted_by_reason(card) for name, card in content["datasets"].items()}
+    return content | new | {"schema_version": 3, "subgroups": [], "subgroup_gaps": []}
+
+
+def _from_version_3(content: dict[str, Any]) -> dict[str, Any]:
+    """A document of version 3 as one of version 4, which corrects the p of a difference in another way."""
+    rows = [_without(row, "p_holm") | {"p_corrected": row["p_holm"]} for row in content["differences"]]
+    return content | {"schema_version": 4, "differences": rows}
+
+
+def _counted_by_reason(card: dict[str, Any]) -> dict[str, Any]:
+    """A data card of version 1 as one of version 2; a later one as it is."""
+    if card["schema_version"] != 1:
+        return card
+    groups = by_reason([(left_out["name"], left_out["reason"]) for left_out in card["skipped"]])
+    return card | {"schema_version": 2, "skipped": [group.model_dump() for group in groups]}
+
+
 def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
@@ -174,7 +232,7 @@ def _measurements(summary: Summary) -> list[dict[str, Any]]:
         interval = summary.intervals.get(name)
         numbers = {column: row[column] for column in ("mean", "lowest", "highest")}
         rows.append(
-            dict(zip(MEASUREMENT, name, strict=True))
+            name.columns
             | {column: None if pd.isna(value) else float(value) for column, value in numbers.items()}
             | {"found": int(row["found"]), "expected": int(row["expected"])}
             | {"low": interval.low if interval else None, "high": interval.high if interval else None}
@@ -192,7 +250,7 @@ def _cells(summary: Summary) -> list[dict[str, Any]]:
                 "dataset": cell.dataset,
                 "method": cell.method,
                 "seed": cell.seed,
-                "fraction": cell.fraction,
+                **label_columns(cell.labels),
                 "mode": None,
                 "status": state.status,
                 "reason": state.reason,

@@ -13,11 +13,12 @@ from pydantic import Field
 from bench.analysis.row_models import Count, Number, RowModel
 from bench.protocol.protocol import ReportSettings
 from bench.summary.bootstrap import percentile_interval
-from bench.summary.draws import ComparisonDraws
+from bench.summary.draws import Comparison, ComparisonDraws
 from bench.summary.estimated_mean import seed_multipliers, with_seed_noise
 from bench.summary.summary import Measurement, Summary
 from imssl.label_curve import labels_to_reach, log_area
 from imssl.seeds import numpy_generator
+from imssl.settings.labels import LabelSet
 
 Array = NDArray[np.float64]
 
@@ -31,7 +32,7 @@ class LabelEfficiencyRow(RowModel):
     method: str = Field(description="id of the method")
     area: Number = Field(
         description="area under the metric against the logarithm of the training labels that were drawn, "
-        "over the width of the axis: a mean of the metric; NaN where a share of the labels has no result"
+        "over the width of the axis: a mean of the metric; NaN where a label set has no result"
     )
     area_low: Number = Field(
         description="lower end of its interval, over patients and seeds, with one seed over patients only"
@@ -86,36 +87,43 @@ class LabelsUsed:
         return self.training + self.validation
 
 
-# By data set, evaluation and share of the labels.
-Budgets = Mapping[tuple[str, str, float], LabelsUsed]
-# By data set, evaluation, share of the labels and method.
-ValidationMeans = Mapping[tuple[str, str, float, str], float]
+# By data set, evaluation and label set.
+Budgets = Mapping[tuple[str, str, LabelSet], LabelsUsed]
+# By column and method.
+ValidationMeans = Mapping[tuple[Comparison, str], float]
 
 
-def label_budgets(summary: Summary) -> dict[tuple[str, str, float], LabelsUsed]:
+def label_budgets(summary: Summary) -> dict[tuple[str, str, LabelSet], LabelsUsed]:
     """The labels that were drawn, as the runs have recorded them; the same for every method."""
     budgets = {}
     for name in summary.measured:
-        fraction = name.fraction
+        labels = name.labels
         training = summary.mean(name) if name.metric == "labelled_images" else None
-        if fraction is None or training is None:
+        if labels is None or training is None:
             continue
-        place = name.dataset, name.method, name.evaluation, fraction, None, ""
+        place = name.dataset, name.method, name.evaluation, labels, None, ""
         recorded = summary.mean(Measurement(*place, "labelled_validation_images"))
         if recorded is not None:
-            budgets[name.dataset, name.evaluation, fraction] = LabelsUsed(training, recorded)
+            budgets[name.dataset, name.evaluation, labels] = LabelsUsed(training, recorded)
     return budgets
 
 
-def validation_means(summary: Summary) -> dict[tuple[str, str, float, str], float]:
-    """The references' primary metric on all validation images, mean over seeds, where all seeds have one."""
-    of_seeds: dict[tuple[str, str, float, str], list[float]] = {}
+def validation_means(summary: Summary) -> dict[tuple[Comparison, str], float]:
+    """The references' primary metric on all validation images, mean over seeds, where all seeds have one.
+
+    Probes store no predictions of these images, and note the metric for every method.
+    """
+    of_seeds: dict[tuple[Comparison, str], list[float]] = {}
     for cell, value in summary.results.validation.items():
-        if cell.fraction is not None:
-            place = cell.dataset, cell.stage, cell.fraction, cell.method
-            of_seeds.setdefault(place, []).append(value)
+        if cell.labels is not None:
+            place = Comparison(cell.dataset, cell.stage, cell.labels, None)
+            of_seeds.setdefault((place, cell.method), []).append(value)
     seeds = len(summary.protocol.seeds)
-    return {place: float(np.mean(values)) for place, values in of_seeds.items() if len(values) == seeds}
+    means = {place: float(np.mean(values)) for place, values in of_seeds.items() if len(values) == seeds}
+    for name in summary.measured:
+        if name.metric == "validation_metric" and name.block and (mean := summary.mean(name)) is not None:
+            means[Comparison(name.dataset, name.evaluation, None, name.block), name.method] = mean
+    return means
 
 
 def label_efficiency(
@@ -125,6 +133,7 @@ def label_efficiency(
     references: Sequence[str],
     budgets: Budgets,
     validation: ValidationMeans,
+    trained_references: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Label efficiency of every method on every data set, for fine-tuning and for the frozen encoder.
 
@@ -135,21 +144,40 @@ def label_efficiency(
         references: the methods without pretraining.
         budgets: labels that were drawn.
         validation: means of the references, by which the stronger of them is chosen.
+        trained_references: that others or labels have trained; they neither save labels nor are matched.
 
     Returns:
         A row as LabelEfficiencyRow per data set, evaluation and method.
     """
     curves: dict[tuple[str, str], list[ComparisonDraws]] = {}
     for column in columns:
-        if column.place.fraction is not None:
+        if column.place.labels is not None:
             curves.setdefault((column.place.dataset, column.place.evaluation), []).append(column)
     rows = []
     for curve in curves.values():
-        ascending = sorted(curve, key=lambda column: column.place.fraction or 0)
-        stronger = _stronger_reference(ascending[-1], references, validation)
+        ascending = _by_labels_drawn(curve, budgets)
+        stronger = stronger_reference(ascending[-1], references, validation)
         for method in methods:
-            rows.append(_row(_Curve(ascending, method, budgets), settings, references, stronger))
+            curve_of_method = _Curve(ascending, method, budgets)
+            is_trained_reference = method in trained_references
+            rows.append(_row(curve_of_method, settings, references, stronger, is_trained_reference))
     return LabelEfficiencyRow.table(rows)
+
+
+def _by_labels_drawn(curve: list[ComparisonDraws], budgets: Budgets) -> list[ComparisonDraws]:
+    """From few labels to all: five labels of each class may be more than 1% of them, or fewer."""
+
+    def size(column: ComparisonDraws) -> tuple[bool, float, float, LabelSet]:
+        labels = _labels_of(column)
+        used = budgets.get((column.place.dataset, column.place.evaluation, labels), LabelsUsed(0, 0))
+        return labels.is_everything, used.training, used.total, labels
+
+    return sorted(curve, key=size)
+
+
+def _labels_of(column: ComparisonDraws) -> LabelSet:
+    assert column.place.labels is not None  # only evaluations by label set have a curve
+    return column.place.labels
 
 
 @dataclass(frozen=True)
@@ -164,7 +192,7 @@ class _Curve:
     def missing(self) -> str:
         """Which results lack, and why; empty if none."""
         holes = [
-            f"{column.place.fraction:g} of the labels: {column.excluded[self.method]}"
+            f"{_labels_of(column).words}: {column.excluded[self.method]}"
             for column in self.columns
             if self.method in column.excluded
         ]
@@ -175,8 +203,7 @@ class _Curve:
     def labels(self) -> list[LabelsUsed]:
         """Of every column, where they are known."""
         keys = [
-            (column.place.dataset, column.place.evaluation, column.place.fraction or 0)
-            for column in self.columns
+            (column.place.dataset, column.place.evaluation, _labels_of(column)) for column in self.columns
         ]
         return [self.budgets[key] for key in keys if key in self.budgets]
 
@@ -204,7 +231,7 @@ class _Curve:
 
 
 @dataclass(frozen=True)
-class _Stronger:
+class Stronger:
     """The reference to be matched.
 
     Attributes:
@@ -216,9 +243,9 @@ class _Stronger:
     reason: str
 
 
-def _stronger_reference(
+def stronger_reference(
     column: ComparisonDraws, references: Sequence[str], validation: ValidationMeans
-) -> _Stronger:
+) -> Stronger:
     """The reference with the highest validation mean among those in a column.
 
     Chosen by their test means, the higher of two would be high by luck as well, and what it is compared with
@@ -227,19 +254,22 @@ def _stronger_reference(
     present = [name for name in references if name in column.methods]
     if not present:
         who = ", ".join(references) or "a method without pretraining"
-        return _Stronger("", f"no result of {who} with all labels to compare with")
+        return Stronger("", f"no result of {who} to compare with")
     if len(present) == 1:
-        return _Stronger(present[0], "")
-    place = column.place
-    means = {name: validation.get((*place[:2], place.fraction or 0, name)) for name in present}
+        return Stronger(present[0], "")
+    means = {name: validation.get((column.place, name)) for name in present}
     unknown = [name for name, mean in means.items() if mean is None]
     if unknown:
-        return _Stronger("", f"no validation results by which the stronger of {', '.join(present)} is told")
-    return _Stronger(max(present, key=lambda name: means[name] or 0.0), "")
+        return Stronger("", f"no validation results by which the stronger of {', '.join(present)} is told")
+    return Stronger(max(present, key=lambda name: means[name] or 0.0), "")
 
 
 def _row(
-    curve: _Curve, settings: ReportSettings, references: Sequence[str], stronger: _Stronger
+    curve: _Curve,
+    settings: ReportSettings,
+    references: Sequence[str],
+    stronger: Stronger,
+    is_trained_reference: bool,
 ) -> dict[str, Any]:
     first = curve.columns[0]
     row: dict[str, Any] = {
@@ -260,14 +290,15 @@ def _row(
         return row | {"reason": "a reference without pretraining"}
     if stronger.reason:
         return row | {"reason": stronger.reason}
+    if is_trained_reference:
+        return row | {"reason": "a reference, not a competitor"}
     reference = _Curve(curve.columns[-1:], stronger.method, curve.budgets)
     return row | {"reference": stronger.method} | _saved(curve, reference, settings)
 
 
 def _saved(curve: _Curve, reference: _Curve, settings: ReportSettings) -> dict[str, Any]:
     """What a method saves against the mean of a reference with all labels."""
-    labels = [budget.total for budget in curve.labels]
-    target = reference.means[0]
+    labels, target = [budget.total for budget in curve.labels], reference.means[0]
     needed = float(labels_to_reach(labels, curve.means, target)[0])
     draws, target_draws = curve.varied(), reference.varied()[0]
     defined = ~(np.isnan(draws).any(axis=0) | np.isnan(target_draws))

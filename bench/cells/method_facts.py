@@ -20,8 +20,10 @@ from typing import Any
 from bench.cells.files import STORE, write_json
 from bench.cells.fingerprints import digest, method_fingerprint
 from bench.protocol.protocol import Protocol, values
-from bench.protocol.registry import different_settings, load_method, method_file
+from bench.protocol.registry import different_settings, load_method, method_file, shown
 from imssl.errors import UserError
+from imssl.operating_system import takes_portable_ways
+from imssl.regular_file import checksum
 
 FOLDER = STORE / "methods"
 
@@ -36,8 +38,12 @@ class MethodFacts:
         pretrains: whether it trains at all.
         is_reference: whether the others are measured against it, and it is out of ranks itself.
         fills_batch_norm: whether, without training, its batch norm gets the training images' statistics.
+        from_scratch: whether its encoder is random even where the protocol names weights.
+        pretrained_elsewhere: whether it evaluates weights that somebody else has trained.
         on_datasets: hyper-parameters in full, by data set, where some are written for one alone.
         optimisation: values of the optimiser: the protocol's, with what the row says.
+        departures: what it uses that not every method does, such as patient ids; see `imssl.departures`.
+        takes_clean_pass: whether it gets a pass over the images as they are after each epoch.
     """
 
     settings: dict[str, Any]
@@ -45,8 +51,12 @@ class MethodFacts:
     pretrains: bool
     is_reference: bool
     fills_batch_norm: bool
+    from_scratch: bool
+    pretrained_elsewhere: bool
     on_datasets: dict[str, dict[str, Any]]
     optimisation: dict[str, Any]
+    departures: list[str]
+    takes_clean_pass: bool
 
     @property
     def has_reuse(self) -> bool:
@@ -55,7 +65,7 @@ class MethodFacts:
         Of an encoder as initialised it says how far the statistics of batch norm were from those of the
         images: CKA is .3 to .5 where these alone have changed.
         """
-        return self.pretrains or self.fills_batch_norm
+        return self.pretrains or self.pretrained_elsewhere or self.fills_batch_norm
 
     def settings_on(self, dataset: str) -> dict[str, Any]:
         """Hyper-parameters on a data set."""
@@ -110,9 +120,18 @@ def reference_methods(protocol: Protocol) -> list[str]:
     return [method for method, of_method in facts.items() if of_method.is_reference]
 
 
+def untrained_methods(protocol: Protocol) -> list[str]:
+    """Those of the references whose weights nobody has trained, which pretraining is measured against."""
+    facts = {name: facts_of(name, protocol) for name in reference_methods(protocol)}
+    return [name for name, fact in facts.items() if not (fact.pretrains or fact.pretrained_elsewhere)]
+
+
 def _key(method: str, protocol: Protocol) -> str:
+    file = method_file(method, protocol)
     content = [
-        method_file(method, protocol).name,
+        file.name,
+        # Whatever its lines are: also one that changes no number can keep a file from being imported.
+        checksum(file),
         digest(method_fingerprint(method, protocol)),
         protocol.methods[method],
         different_settings(method, protocol),
@@ -136,8 +155,15 @@ def _read(key: str) -> bool:
 
 def _asked(methods: Sequence[str], protocol: Protocol) -> dict[str, MethodFacts]:
     """Facts from a child process for each method: a fork where torch is here to be shared."""
+    if takes_portable_ways():
+        return {method: _asked_of_new_process([method], protocol)[method] for method in methods}
     if "torch" in sys.modules:
         return {method: _asked_of_fork(method, protocol) for method in methods}
+    return _asked_of_new_process(methods, protocol)
+
+
+def _asked_of_new_process(methods: Sequence[str], protocol: Protocol) -> dict[str, MethodFacts]:
+    """Facts from a process that is started anew; it forks for each method, or is asked of one only."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         request = {"methods": methods, "protocol": protocol.model_dump_json(), "answer": str(answer)}
@@ -167,8 +193,10 @@ def _asked_of_fork(method: str, protocol: Protocol) -> MethodFacts:
         status = 1
         try:
             os.close(reading)
+            # What a method's file prints is no part of what the parent prints, such as a JSON document.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             with open(writing, "w", encoding="utf-8") as stream:
-                json.dump(_told_by_class(method, protocol), stream)
+                json.dump(_answer_of_class(method, protocol), stream)
             status = 0
         finally:
             os._exit(status)  # nothing of the parent's is run or written twice
@@ -185,8 +213,12 @@ def _asked_of_fork(method: str, protocol: Protocol) -> MethodFacts:
     return MethodFacts(**answers)
 
 
-def _told_by_class(method: str, protocol: Protocol) -> dict[str, Any]:
+def _answer_of_class(method: str, protocol: Protocol) -> dict[str, Any]:
     """Facts as JSON, or why there are none."""
+    # With torch, in the child only.
+    from imssl.departures import departures
+    from imssl.method import takes_clean_pass
+
     try:
         registered = load_method(method, protocol)
         on_datasets = {
@@ -199,8 +231,12 @@ def _told_by_class(method: str, protocol: Protocol) -> dict[str, Any]:
             pretrains=bool(registered.method.pretrains),
             is_reference=bool(registered.method.is_reference),
             fills_batch_norm=bool(registered.method.fills_batch_norm),
+            from_scratch=bool(registered.method.from_scratch),
+            pretrained_elsewhere=bool(registered.method.pretrained_elsewhere),
             on_datasets=on_datasets,
             optimisation=values(registered.optimisation),
+            departures=departures(registered.method),
+            takes_clean_pass=takes_clean_pass(registered.method),
         )
     except UserError as error:
         return {"error": str(error)}
@@ -211,7 +247,7 @@ def _told_by_class(method: str, protocol: Protocol) -> dict[str, Any]:
 
 
 def _name(method: str, protocol: Protocol) -> str:
-    return f"imssl/methods/{method_file(method, protocol).name} (methods.{method} of params.yaml)"
+    return f"{shown(method_file(method, protocol))} (methods.{method} of params.yaml)"
 
 
 def _main() -> None:
@@ -221,7 +257,12 @@ def _main() -> None:
     protocol = Protocol.model_validate_json(request["protocol"])
     answers: dict[str, Any]
     try:
-        answers = {name: asdict(_asked_of_fork(name, protocol)) for name in request["methods"]}
+        if takes_portable_ways():
+            (name,) = request["methods"]
+            answer = _answer_of_class(name, protocol)
+            answers = answer if "error" in answer else {name: answer}
+        else:
+            answers = {name: asdict(_asked_of_fork(name, protocol)) for name in request["methods"]}
     except UserError as error:
         answers = {"error": str(error)}
     Path(request["answer"]).write_text(json.dumps(answers), encoding="utf-8")

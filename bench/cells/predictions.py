@@ -31,6 +31,12 @@ def predictions_table(samples: pd.DataFrame, card: Card, probabilities: np.ndarr
     return pd.concat([table, columns], axis=1)
 
 
+def labels_in(samples: pd.DataFrame, card: Card) -> np.ndarray:
+    """Labels of samples from their columns: (N, C) for multilabel, (N,) class indices otherwise."""
+    labels = samples[card.label_columns].to_numpy()
+    return labels if card.task == "multilabel" else labels[:, 0]
+
+
 def write_predictions(folder: Path, prepared: Prepared, validation: np.ndarray, test: np.ndarray) -> None:
     """Write a model's predictions on all validation and all test images.
 
@@ -88,7 +94,7 @@ def read_predictions(file: Path, card: Card) -> Predictions:
     missing = [name for name in ("id", "patient", *card.label_columns, *columns) if name not in table.columns]
     if missing:
         raise UserError(f"{file} lacks the columns {', '.join(missing)}. Restore it with: dvc repro")
-    labels = table[card.label_columns].to_numpy()
+    labels = labels_in(table, card)
     try:
         probabilities = table[columns].to_numpy(dtype=float)
     except ValueError:
@@ -105,6 +111,6 @@ def read_predictions(file: Path, card: Card) -> Predictions:
     return Predictions(
         ids=table["id"].to_numpy(dtype=str),
         patients=table["patient"].fillna(table["id"]).to_numpy(dtype=str),
-        labels=labels if card.task == "multilabel" else labels[:, 0],
+        labels=labels,
         probabilities=probabilities,
     )

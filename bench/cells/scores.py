@@ -13,7 +13,8 @@ from imssl.datasets.prepared import Card, Prepared
 if TYPE_CHECKING:
     from imssl.datasets.label_sets import LabelledRows
 
-# {"metric": name, "value": number or None}, and "class", "block" or "fraction" where the number is about one.
+# {"metric": name, "value": number or None}, and where the number is about one of them "class", "block" or the
+# column of a label set.
 MetricRow = dict[str, Any]
 
 SCORE_NAMES = ("macro_auroc", "macro_f1", "accuracy", "balanced_accuracy", "qwk")

@@ -3,45 +3,57 @@
 import json
 import sys
 import traceback
-from types import ModuleType
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
+from bench.conformance.advice import IN_GENERAL, advice, missing_module_advice
 from bench.conformance.method_source import MethodSource
+from bench.conformance.surroundings.guard import module_name
 from bench.protocol.params_file import problems
 from bench.protocol.protocol import FILE_KEY, ROW_KEYS, values
-from bench.protocol.registry import only_method
+from bench.protocol.registry import find_own_methods, only_method, place_of_method
 from imssl.errors import UserError
 from imssl.method import Method, MethodSettings
 
-# Relative imports in the file then mean what they will mean in imssl/methods.
-PACKAGE = "imssl.methods"
-PRIVATE_NAME = f"{PACKAGE}.__checked__"
-
 
 def load_class(source: MethodSource) -> type[Method]:
-    """Run the file under a private name and return the method it defines.
+    """Run the file as if it were imported from imssl/methods, and return the method it defines.
+
+    Nothing in its module tells it that it is being checked: name, path and specification are those of a run.
 
     Raises:
         UserError: it fails, or does not define exactly one method; the message names the line.
     """
-    module = ModuleType(PRIVATE_NAME)
-    module.__file__ = str(source.path)
-    module.__package__ = PACKAGE
+    name, place = module_name(source.path.name), place_of(source)
+    specification = spec_from_file_location(name, place)
+    assert specification is not None
+    module = module_from_spec(specification)
+    find_own_methods()  # it may build on another file of the project
     # Dataclasses and pydantic look a class's module up by its name.
-    sys.modules[PRIVATE_NAME] = module
+    sys.modules[name] = module
     try:
-        exec(compile(source.text, str(source.path), "exec", dont_inherit=True), module.__dict__)
+        exec(compile(source.text, place, "exec", dont_inherit=True), module.__dict__)
+    except ModuleNotFoundError as error:
+        help_with_it = missing_module_advice(error, source.path.parent)
+        raise UserError(f"{at_fault(error, source)}.{help_with_it}") from None
     except (Exception, SystemExit) as error:
-        raise UserError(f"{at_fault(error, source)}.") from None
+        hint = advice(error)
+        help_with_it = "" if hint == IN_GENERAL else f" {hint[0].upper()}{hint[1:]}."
+        raise UserError(f"{at_fault(error, source)}.{help_with_it}") from None
     return only_method(module, source.path)
+
+
+def place_of(source: MethodSource) -> str:
+    """Where the file lies, or would lie, in a run: the name under which its code is compiled."""
+    return str(place_of_method(source.path.name))
 
 
 def at_fault(error: BaseException, source: MethodSource) -> str:
     """``mine.py, line 12: ValueError: its message``, the last line of the file in the traceback."""
     frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(source.path)
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == place_of(source)
     ]
     where = f"{source.path}, line {frames[-1].lineno}" if frames else str(source.path)
     message = " ".join(str(error).split())[:500].rstrip(".")

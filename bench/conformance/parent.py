@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,8 @@ from bench.cells.records import package_versions
 from bench.conformance.child import Request
 from bench.conformance.method_source import MethodSource
 from bench.conformance.rule import CheckReport, RuleOutcome
+from bench.machine.system import resident_mib
+from bench.protocol.source_files.places import PROJECT_VARIABLE, project
 from imssl.errors import UserError
 
 # Time allowed for importing torch (from a slow disk), for loading the method file, and for each rule.
@@ -97,8 +100,9 @@ def check_in_child(source: MethodSource, request: Request) -> CheckReport:
         UserError: the file cannot be loaded, its settings are refused, or it hung or crashed.
     """
     report = ChildReport()
+    request = replace(request, nonce=secrets.token_hex(16))
     with started(request, source.content) as child:
-        for message in _messages(child, report, source):
+        for message in _messages(child, report, source, request.nonce):
             report.add(message)
         if not report.done:
             raise UserError(_how_it_ended(child, report, source))
@@ -120,7 +124,8 @@ def started(request: Request, content: bytes) -> Iterator[Child]:
     reading, writing = os.pipe()
     path = os.pathsep.join([str(Path(bench.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryDirectory(prefix="imssl-check-") as folder, tempfile.TemporaryFile() as output:
+    environment[PROJECT_VARIABLE] = str(project())
+    with tempfile.TemporaryDirectory(prefix="imssl-") as folder, tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.conformance.child", str(writing)],
             cwd=folder,
@@ -145,7 +150,9 @@ def started(request: Request, content: bytes) -> Iterator[Child]:
             os.close(reading)
 
 
-def _messages(child: Child, report: ChildReport, source: MethodSource) -> Iterator[dict[str, Any]]:
+def _messages(
+    child: Child, report: ChildReport, source: MethodSource, nonce: str
+) -> Iterator[dict[str, Any]]:
     """The child's messages until it closes the channel; each must be added to the report when it is received.
 
     Raises:
@@ -161,26 +168,20 @@ def _messages(child: Child, report: ChildReport, source: MethodSource) -> Iterat
             *lines, unread = (unread + received).split(b"\n")
             for line in lines:
                 try:
-                    yield json.loads(line)
-                except ValueError:
+                    message = json.loads(line)
+                    if message.pop("nonce") != nonce:
+                        raise ValueError
+                except (ValueError, KeyError, AttributeError, TypeError):
                     raise UserError(
                         f"{source.path}: {_phase(doing)} writes to a file descriptor that is not its own."
                     ) from None
+                yield message
         if report.doing != doing:
             doing, since = report.doing, time.monotonic()
         if time.monotonic() - since > report.limit:
             raise UserError(f"{source.path}: {_phase(doing)} did not end within {report.limit:.0f} seconds.")
         if resident_mib(child.pid) > MEMORY_MIB:
             raise UserError(f"{source.path}: {_phase(doing)} took more than {MEMORY_MIB:,} MiB of memory.")
-
-
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process in MiB; 0 where the system has no /proc, or the process has ended."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _how_it_ended(child: Child, report: ChildReport, source: MethodSource) -> str:

@@ -3,18 +3,40 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from bench.conformance.trial import Trial
+RuleStatus = Literal["pass", "fail", "skip", "info"]
 
-RuleStatus = Literal["pass", "fail", "skip"]
+# What must be possible before a rule can be checked: to have loaded the file, to build the method, to take a
+# training step; for a rule on the encoder, a step if the method pretrains, otherwise to build it.
+Need = Literal["file", "method", "step", "encoder"]
 
 SCHEMA_VERSION = 1
 
+NOT_FINITE = (
+    "from this step on a weight or a term overflows, or something is divided by zero: guard divisions, roots "
+    "and logarithms, and look at what the hooks and the optimiser do to weights and buffers before it"
+)
+
 
 class Unmet(Exception):
-    """A method does not do what a rule expects; the message says what it does instead."""
+    """A method does not do what a rule expects; the message says what it does instead.
+
+    Args:
+        found: the message.
+        hint: how to mend just this; empty where the rule's own hint fits.
+    """
+
+    def __init__(self, found: str, hint: str = "") -> None:
+        super().__init__(found)
+        self.hint = hint
+
+
+class NotFinite(Unmet):
+    """Training comes to NaN or infinity, so nothing that needs those steps can be checked."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found, NOT_FINITE)
 
 
 class NotApplicable(Exception):
@@ -29,15 +51,18 @@ class Rule:
         name: shown in the first column of the table.
         expected: what a method must do.
         hint: how to mend a method that does not do it.
-        find: checks a method and says what was found; raises :class:`Unmet` or :class:`NotApplicable`.
-        trains: whether checking it takes a training step.
+        find: checks a :class:`bench.conformance.trial.Trial` and says what was found; raises
+            :class:`Unmet` or :class:`NotApplicable`.
+        needs: what must be possible before it can be checked.
+        informs: whether what was found is for information, and nothing is passed or failed.
     """
 
     name: str
     expected: str
     hint: str
-    find: "Callable[[Trial], str]"
-    trains: bool = True
+    find: Callable[[Any], str]
+    needs: Need = "step"
+    informs: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +71,7 @@ class RuleOutcome:
 
     Attributes:
         name: of the rule.
-        status: ``skip`` if it could not be checked; ``found`` then says why.
+        status: ``skip`` if it could not be checked, ``found`` then says why; ``info`` for a measurement.
         expected: what a method must do.
         found: what this method did.
         hint: how to mend the method; empty unless the status is ``fail``.

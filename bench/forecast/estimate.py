@@ -1,23 +1,27 @@
 """How long the cells of a run take: measured where a like cell has been finished, otherwise estimated."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from bench.cells.files import data_folder
+from bench.cells.files import cell_path, data_folder
 from bench.cells.keys import Keys
 from bench.cells.method_facts import method_facts
 from bench.cells.records import read_record
 from bench.cells.store import cell_folder
+from bench.cells.store.adopting import adoptable
 from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES, CellSize, Stage
-from imssl.datasets.prepared import read_card
+from imssl.datasets.prepared import IMAGES_FILE, read_card
 from imssl.errors import UserError
+from imssl.settings.labels import EVERYTHING
 
 # Guesses for before anything is measured; only their ratios matter once the first cell is.
 FORWARD, FORWARD_AND_BACKWARD, FIXED = 1e-4, 3e-4, 0.2
 UNPREPARED_IMAGES = 1000
+UNPREPARED_CLASSES = 5
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Costs:
         forward: of an image through the frozen encoder, by data set.
         fit_last: of a labelled image in the linear classifiers of the last block, by data set.
         fit_all: likewise of all four blocks.
-        compare: of the CKA of one label fraction, with its null, by data set.
+        compare: of the CKA of one label set, with its null, by data set.
     """
 
     fixed: float
@@ -64,31 +68,43 @@ def guessed_costs(protocol: Protocol) -> Costs:
 class RunEstimate:
     """Done and missing cells, and the seconds they take.
 
+    Attributes:
+        adoptable: cells that lie finished among the results and not in the store.
+
     Args:
         keys: of the protocol's cells.
         cells: which are looked at; all of the protocol where they are not given.
         costs: what a cell is made of; guessed where they are not given.
         rate: how much longer than expected other cells took, for those whose like has not been measured.
+        measured: seconds that the finished cells took; looked for where they are not given.
     """
 
     def __init__(
-        self, keys: Keys, cells: Sequence[Cell] | None = None, costs: Costs | None = None, rate: float = 1.0
+        self,
+        keys: Keys,
+        cells: Sequence[Cell] | None = None,
+        costs: Costs | None = None,
+        rate: float = 1.0,
+        measured: Mapping[Cell, float] | None = None,
     ) -> None:
         self.protocol = protocol = keys.protocol
         self.costs = costs or guessed_costs(protocol)
         self.cells = list(all_cells(protocol) if cells is None else cells)
         datasets = {cell.dataset for cell in self.cells}
         self._images = {dataset: image_counts(dataset, protocol) for dataset in datasets}
+        self._classes = {dataset: class_count(dataset) for dataset in datasets}
         self._facts = method_facts(protocol)
         self._expected = {cell: self._work(cell) for cell in self.cells}
         self._rate = rate
-        self._rates: dict[Stage, float] = {}
+        # Seconds that the measured cells of each stage took, and were expected to take.
+        self._took: dict[Stage, float] = {}
+        self._foreseen: dict[Stage, float] = {}
         self._measured: dict[Cell, float] = {}
-        for cell in self.cells:
-            seconds = _measured_seconds(cell, keys)
-            if seconds is not None:
-                self._measured[cell] = seconds
-        self._compare()
+        self.adoptable = set(adoptable(self.cells, keys)) if measured is None else set[Cell]()
+        if measured is None:
+            measured = _measured(self.cells, keys, self.adoptable)
+        for cell, seconds in measured.items():
+            self.done(cell, seconds)
 
     @property
     def total(self) -> float:
@@ -101,14 +117,14 @@ class RunEstimate:
         return sum(self.seconds(cell) for cell in self.cells if cell not in self._measured)
 
     def is_done(self, cell: Cell) -> bool:
-        """Whether the cell is in the store."""
+        """Whether the cell is in the store, or lies finished in results/, from where a run adopts it."""
         return cell in self._measured
 
     def seconds(self, cell: Cell) -> float:
         """Seconds the cell took, or is expected to take: its costs, corrected by what its like took."""
         if cell in self._measured:
             return self._measured[cell]
-        return self._expected[cell] * self._rates.get(cell.stage, self._rate)
+        return self._expected[cell] * self._rate_of(cell.stage)
 
     def expected_seconds(self, cell: Cell) -> float:
         """Seconds of a cell by its costs alone."""
@@ -116,35 +132,43 @@ class RunEstimate:
 
     def done(self, cell: Cell, seconds: float) -> None:
         """A cell has been finished in this many seconds."""
+        stage, before = cell.stage, self._measured.get(cell)
+        self._took[stage] = self._took.get(stage, 0.0) + seconds - (before or 0.0)
+        if before is None:
+            self._foreseen[stage] = self._foreseen.get(stage, 0.0) + self._expected[cell]
         self._measured[cell] = seconds
-        self._compare()
 
     def size(self, cell: Cell) -> CellSize:
         """What decides how much a cell has to do."""
         images, facts = self._images[cell.dataset], self._facts[cell.method]
-        share = cell.fraction or 1.0
+        labelled = self._labelled(cell, images["train"])
+        share = labelled / max(images["train"], 1)
         validation_share = share if self.protocol.validation_labels == "same share" else 1.0
         filled_if_trained = self.protocol.pretrain.fill_batch_norm
+        is_trained = facts.pretrains or facts.pretrained_elsewhere
         return CellSize(
             protocol=self.protocol,
             dataset=cell.dataset,
             images=images,
-            labelled=max(1, round(share * images["train"])),
+            labelled=labelled,
             labelled_validation=max(1, round(validation_share * images["val"])),
             pretrains=facts.pretrains,
-            fills_batch_norm=filled_if_trained if facts.pretrains else facts.fills_batch_norm,
+            takes_clean_pass=facts.takes_clean_pass,
+            fills_batch_norm=filled_if_trained if is_trained else facts.fills_batch_norm,
         )
 
-    def _compare(self) -> None:
-        """How much longer than expected the measured cells of each stage took, and all of them."""
-        took: dict[Stage, float] = {}
-        expected: dict[Stage, float] = {}
-        for cell, seconds in self._measured.items():
-            took[cell.stage] = took.get(cell.stage, 0.0) + seconds
-            expected[cell.stage] = expected.get(cell.stage, 0.0) + self._expected[cell]
-        self._rates = {stage: took[stage] / expected[stage] for stage in took}
-        if took:
-            self._rate = sum(took.values()) / sum(expected.values())
+    def _labelled(self, cell: Cell, training_images: int) -> int:
+        """Training images whose labels a cell may use; with k labels per class, were no class rare."""
+        labels = cell.labels or EVERYTHING
+        if labels.per_class is None:
+            return max(1, round((labels.fraction or 1.0) * training_images))
+        return min(labels.per_class * self._classes[cell.dataset], training_images)
+
+    def _rate_of(self, stage: Stage) -> float:
+        """How much longer than expected the measured cells of a stage took; where none is, those of all."""
+        if stage in self._took:
+            return self._took[stage] / self._foreseen[stage]
+        return sum(self._took.values()) / sum(self._foreseen.values()) if self._took else self._rate
 
     def _work(self, cell: Cell) -> float:
         work, costs = STAGES[cell.stage].work(self.size(cell)), self.costs
@@ -170,9 +194,29 @@ def image_counts(dataset: str, protocol: Protocol) -> dict[str, int]:
         return {"train": round(0.7 * images), "val": round(0.1 * images), "test": round(0.2 * images)}
 
 
-def _measured_seconds(cell: Cell, keys: Keys) -> float | None:
+def image_bytes(dataset: str, protocol: Protocol) -> int:
+    """Bytes of a data set's prepared images; guessed where it is not prepared."""
+    file = data_folder(dataset) / IMAGES_FILE
+    if file.is_file():
+        return file.stat().st_size
+    settings = protocol.datasets[dataset]
+    return sum(image_counts(dataset, protocol).values()) * settings.size**2 * settings.channels
+
+
+def class_count(dataset: str) -> int:
+    """Classes of a data set; guessed where it is not prepared."""
     try:
-        record = read_record(cell_folder(cell, keys.key(cell)))
-    except UserError:  # the data set is not prepared, so no cell of it can be finished
-        return None
-    return record.provenance.seconds if record else None
+        return len(read_card(data_folder(dataset)).classes)
+    except UserError:
+        return UNPREPARED_CLASSES
+
+
+def _measured(cells: Sequence[Cell], keys: Keys, in_results: Collection[Cell]) -> dict[Cell, float]:
+    """Seconds of the cells that are in the store, or finished among the results."""
+    measured = {}
+    for cell in cells:
+        with suppress(UserError):  # its data set is not prepared, or its record is damaged
+            record = read_record(cell_path(cell) if cell in in_results else cell_folder(cell, keys.key(cell)))
+            if record is not None:
+                measured[cell] = record.provenance.seconds
+    return measured

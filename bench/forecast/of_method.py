@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cells.fingerprints import IMSSL, method_fingerprint
+from bench.cells.fingerprints import method_fingerprint
 from bench.cells.keys import Keys
 from bench.forecast.estimate import RunEstimate
 from bench.forecast.plan import at_once_here, longest_worker, overhead_of
@@ -107,7 +107,7 @@ def done_and_all(name: str, estimate: RunEstimate) -> tuple[int, int]:
 def finished_cells_of(file: Path, protocol: Protocol) -> Counter[str]:
     """Finished cells, by method, whose numbers depend on a method file; a new content makes them stale."""
     estimate = RunEstimate(Keys(protocol))
-    name = file.relative_to(IMSSL.parent).as_posix()
+    name = f"imssl/methods/{file.name}"  # as fingerprints note it, wherever it lies
     users = [method for method in protocol.methods if name in method_fingerprint(method, protocol)]
     return Counter(cell.method for cell in estimate.cells if cell.method in users and estimate.is_done(cell))
 

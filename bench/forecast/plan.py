@@ -1,6 +1,7 @@
 """What a ``dvc repro`` of the current protocol would run: cells, time and disk."""
 
 import io
+import time
 import timeit
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +11,15 @@ from statistics import median
 import torch
 from ruamel.yaml import YAML
 
-from bench.cells.files import data_folder
-from bench.forecast.estimate import RunEstimate, image_counts
+from bench.cells.files import is_prepared
+from bench.forecast.estimate import RunEstimate, image_bytes
+from bench.machine.gpus import offered_gpus
 from bench.machine.workers import cells_at_once
 from bench.protocol.cell import dvc_stages
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import CELL_STAGES, STAGES, Work
-from imssl.datasets.prepared import CARD_FILE
 from imssl.device import select_device
-from imssl.encoder import Encoder
+from imssl.encoder import build_encoder
 
 # Seconds of a stage beside its cells on the reference machine (two cores of an AMD EPYC without AVX-512):
 # starting its process, DVC's own work, and rewriting dvc.lock, which grows with the number of stages in it.
@@ -41,12 +42,14 @@ class StagePlan:
         stage: of the pipeline.
         cells: in all.
         missing: that are still to be computed.
+        adopted: finished ones that lie in results/ and not in the store; a run brings them in.
         seconds: of the missing ones, one after another.
     """
 
     stage: str
     cells: int
     missing: int
+    adopted: int
     seconds: float
 
 
@@ -82,11 +85,14 @@ def plan(protocol: Protocol, estimate: RunEstimate, workers: int) -> Plan:
     for stage in CELL_STAGES:
         cells = [cell for cell in estimate.cells if cell.stage == stage]
         missing = [cell for cell in cells if not estimate.is_done(cell)]
-        stages.append(StagePlan(stage, len(cells), len(missing), sum(map(estimate.seconds, missing))))
+        adopted = len(estimate.adoptable.intersection(cells))
+        stages.append(
+            StagePlan(stage, len(cells), len(missing), adopted, sum(map(estimate.seconds, missing)))
+        )
         for cell in missing:
             together.setdefault(cell.dvc_stage, []).append(estimate.seconds(cell))
     computing = sum(longest_worker(seconds, workers) for seconds in together.values())
-    unprepared = [d for d in protocol.datasets if not (data_folder(d) / CARD_FILE).is_file()]
+    unprepared = [dataset for dataset in protocol.datasets if not is_prepared(dataset)]
     overhead = overhead_of(len(together) + len(unprepared), protocol)
     return Plan(stages, unprepared, computing + overhead, overhead, _bytes(protocol, estimate, unprepared))
 
@@ -121,14 +127,17 @@ def slowness() -> float:
         yaml.load(text.getvalue())
 
     read_and_write()
-    return median(timeit.repeat(read_and_write, number=1, repeat=5)) / LOCK_SECONDS
+    # The processor's time: on a busy machine the wall clock would count what others do.
+    seconds = timeit.repeat(read_and_write, timer=time.process_time, number=1, repeat=5)
+    return median(seconds) / LOCK_SECONDS
 
 
 def at_once_here(protocol: Protocol, cells: int) -> int:
     """How many of some cells a stage of the largest images runs at a time on this machine."""
     on_gpu = select_device(protocol.hardware).type == "cuda"
     largest = max(dataset.size for dataset in protocol.datasets.values())
-    return cells_at_once(protocol.hardware.threads, cells, largest if on_gpu else None)
+    gpus = max(1, len(offered_gpus())) if on_gpu else 1
+    return cells_at_once(protocol.hardware.threads, cells, largest if on_gpu else None, gpus)
 
 
 def longest_worker(seconds: Sequence[float], workers: int) -> float:
@@ -141,28 +150,22 @@ def longest_worker(seconds: Sequence[float], workers: int) -> float:
 
 
 def _bytes(protocol: Protocol, estimate: RunEstimate, unprepared: Sequence[str]) -> int:
-    images = {dataset: image_counts(dataset, protocol) for dataset in protocol.datasets}
-    pixels = sum(
-        sum(images[dataset].values())
-        * protocol.datasets[dataset].size ** 2
-        * protocol.datasets[dataset].channels
-        for dataset in unprepared
-    )
+    pixels = sum(image_bytes(dataset, protocol) for dataset in unprepared)
     with torch.device("meta"):
-        encoder = Encoder(protocol.encoder, 3)
+        encoder = build_encoder(protocol.encoder, 3)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in encoder.state_dict().values())
-    features = 2 * 4 * sum(encoder.block_widths)
-    cells = sum(
-        _cell_bytes(STAGES[cell.stage].work(estimate.size(cell)), weights, features)
-        for cell in estimate.cells
-        if not estimate.is_done(cell)
-    )
+    features = 4 * sum(encoder.block_widths)
+    works = [
+        STAGES[cell.stage].work(estimate.size(cell)) for cell in estimate.cells if not estimate.is_done(cell)
+    ]
+    cells = sum(_cell_bytes(work, weights, 2 * features) for work in works)
+    kept = sum(work.kept_features * features for work in works)
     # A prepared set lies in data/ and in DVC's cache.
-    return 2 * pixels + COPIES * cells
+    return 2 * pixels + COPIES * cells + kept
 
 
 def _cell_bytes(work: Work, encoder: int, features: int) -> int:
-    """Bytes of a cell's files, from those of an encoder and of the features of one image."""
+    """Bytes of a cell's files, from those of an encoder and of one image's features, before and after."""
     return (
         RECORD_BYTES
         + work.encoders * encoder

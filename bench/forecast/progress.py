@@ -51,7 +51,8 @@ class RunProgress:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        with Progress(*columns, console=self.console, refresh_per_second=5) as self.bars:
+        # No thread redraws it: the processes that compute cells are forked from this one.
+        with Progress(*columns, console=self.console, auto_refresh=False) as self.bars:
             self.run_bar = self.bars.add_task("whole run", total=self._run_total, left="")
             self.stage_bar = self.bars.add_task(self.stage, total=self.stage_total, left="")
             self._update()
@@ -79,12 +80,19 @@ class RunProgress:
         self._line(cell, f"{seconds:.1f} s" if failure is None else f"FAILED: {failure}")
         self._update()
 
+    def given_up(self, cell: Cell, why: str) -> None:
+        """A cell cannot be computed."""
+        self.stage_left.pop(cell, None)
+        self.shares.pop(cell, None)
+        self._line(cell, f"FAILED: {why}")
+
     def items(self, done: int, total: int) -> None:
         """A stage without cells has done so many of its items."""
         if self.bars is not None and (done == total or time.monotonic() - self.drawn >= 0.1):
             self.drawn = time.monotonic()
             left = (self.drawn - self.started) / done * (total - done)
             self.bars.update(self.stage_bar, total=total, completed=done, left=_left(left))
+            self.bars.refresh()
 
     def stage_ended(self) -> None:
         """All cells of the stage are finished: the stages that follow read what they took."""
@@ -116,6 +124,13 @@ class RunProgress:
         self.bars.update(
             self.run_bar, total=total, completed=total - run_left, left=_left(run_left / at_once)
         )
+        self._redraw()
+
+    def _redraw(self) -> None:
+        now = time.monotonic()
+        if self.bars is not None and now - self.drawn >= 0.1:
+            self.drawn = now
+            self.bars.refresh()
 
     def _line(self, cell: Cell, what: str) -> None:
         left = self.estimate.seconds_left + self.outlook.seconds_left(besides=self.stage)

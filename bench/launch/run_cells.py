@@ -1,27 +1,24 @@
 """Run the cells of one stage: reuse what is in the store, compute the rest, lay out the stage's output."""
 
-import shutil
-import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
 from bench.cells import store
-from bench.cells.files import data_folder, stage_folder
-from bench.cells.job import Job, OnProgress
 from bench.cells.keys import Keys
-from bench.cells.records import provenance
 from bench.forecast.estimate import RunEstimate
 from bench.forecast.outlook import read_outlook
 from bench.forecast.progress import RunProgress
-from bench.launch.curves import write_curves
-from bench.machine.workers import DONE, cells_at_once, in_this_process, workers
+from bench.launch.engines.engine import Engine
+from bench.launch.engines.fill import CellProgress, Outcome, fill
+from bench.launch.engines.local import InThisProcess, LocalEngine
+from bench.launch.lay_out import lay_out, outputs_of, refuse_links
+from bench.machine.gpus import devices_of, offered_gpus
+from bench.machine.system import start_method
+from bench.machine.workers import cells_at_once
 from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES, Stage
-from imssl.datasets.prepared import Prepared, read_prepared
-from imssl.errors import Diverged
+from imssl.errors import Stopped, UserError
 
 
 def run_cells(stage: Stage, dataset: str, methods: Sequence[str], protocol: Protocol) -> None:
@@ -35,123 +32,83 @@ def run_cells(stage: Stage, dataset: str, methods: Sequence[str], protocol: Prot
         dataset: id.
         methods: ids: one, or all where DVC runs the stage once for a data set.
         protocol: decides the cells.
+
+    Raises:
+        UserError: a cell could not be computed; the others are kept.
+        Stopped: SIGTERM came.
     """
     keys = Keys(protocol)
     cells = [cell for method in methods for cell in cells_of(stage, dataset, method, protocol)]
-    missing = [cell for cell in cells if not store.finished(cell, keys.key(cell))]
-    prepared = None
-    if missing:
-        # Before the workers fork, so that they share it.
-        import_module(f"bench.stages.{stage}")
-        prepared = read_prepared(data_folder(dataset)) if STAGES[stage].reads_images else None
+    refuse_links(outputs_of(cells))
     outlook = read_outlook()
     estimate = RunEstimate(keys, cells, rate=outlook.rate(stage))
     progress = RunProgress(estimate, outlook, cells[0].dvc_stage)
-    # The longest first: a worker that gets one last leaves the others with nothing to do.
-    missing.sort(key=estimate.seconds, reverse=True)
-    _compute_side_by_side(cells, missing, keys, prepared, progress)
-    _lay_out(cells, keys)
+    missing = [cell for cell in cells if not store.finished(cell, keys.key(cell))]
+    to_compute = set(missing)
+    for cell in cells:
+        if cell not in to_compute:
+            progress.reused(cell)
+    if missing:
+        engine = local_engine(missing, keys, progress)
+        try:
+            with progress.shown():
+                outcome = fill(missing, keys, estimate, engine, progress)
+        finally:
+            engine.close()
+        _refuse_holes(outcome)
+    lay_out(cells, keys)
     progress.stage_ended()
 
 
-def _compute_side_by_side(
-    cells: list[Cell], missing: list[Cell], keys: Keys, prepared: Prepared | None, progress: RunProgress
-) -> None:
-    def work(job: int, tell: Callable[[Any], None]) -> tuple[float, str | None]:
-        return compute_cell(missing[job], keys, _at_intervals(tell), prepared)
+def local_engine(
+    missing: Sequence[Cell],
+    keys: Keys,
+    progress: CellProgress,
+    workers: int | None = None,
+    cells_per_gpu: int | None = None,
+) -> Engine:
+    """An engine for some cells on this machine; what it forks has imported what the cells need.
 
-    def tell(job: int, steps: Any) -> None:
-        progress.running(missing[job], *steps)
+    Args:
+        missing: cells.
+        keys: of the protocol's cells.
+        progress: what is reported of them goes there.
+        workers: cells side by side; None for as many as there is room for.
+        cells_per_gpu: how many share a GPU; None for as many as suit the size of the images.
+    """
+    for stage in {cell.stage for cell in missing}:
+        import_module(f"bench.stages.{stage}")
+    image_size = _image_size_on_gpu(missing, keys.protocol)
+    hardware = keys.protocol.hardware
+    # Processes that pretrain together take the processors, or the GPUs, of as many cells.
+    devices = max(devices_of(cell, hardware) for cell in missing)
+    gpus = offered_gpus() if image_size is not None else ()
+    threads, shares = hardware.threads * devices, max(1, len(gpus) // devices)
+    count = workers or cells_at_once(threads, len(missing), image_size, shares, cells_per_gpu)
+    if count == 1 and len({(cell.stage, cell.method) for cell in missing if cell.stage == "pretrain"}) < 2:
+        return InThisProcess(keys, progress.running)
+    return LocalEngine(keys, count, start_method(), gpus)
 
-    count = _cells_at_once(missing, keys.protocol)
-    with workers(count, work) if count > 1 else in_this_process(work, tell) as run, progress.shown():
-        for cell in cells:
-            if cell not in missing:
-                progress.reused(cell)
-        for job, kind, message in run(range(len(missing))):
-            if kind == DONE:
-                progress.finished(missing[job], *message)
-            else:
-                progress.running(missing[job], *(message or (0, 1)))
+
+def _refuse_holes(outcome: Outcome) -> None:
+    if outcome.failed:
+        others = f"\n({len(outcome.done)} others are kept.)" if outcome.done else ""
+        titles: dict[str, list[str]] = {}  # what stops one cell often stops others in the same way
+        for cell, why in outcome.failed.items():
+            titles.setdefault(why, []).append(cell.title)
+        raise UserError("\n".join(f"{', '.join(of)}: {why}" for why, of in titles.items()) + others)
+    if outcome.outdated:
+        raise UserError(outcome.outdated)
+    if outcome.stopped:
+        raise Stopped
 
 
-def _cells_at_once(missing: list[Cell], protocol: Protocol) -> int:
-    """How many cells run side by side; those that compute nothing on the device do not share a GPU."""
-    if not missing:
-        return 1
-    image_size = None
-    if STAGES[missing[0].stage].on_device:
+def _image_size_on_gpu(missing: Sequence[Cell], protocol: Protocol) -> int | None:
+    """Pixels a side of the largest images that cells compute with on a GPU; None where none does."""
+    on_device = {cell.dataset for cell in missing if STAGES[cell.stage].on_device}
+    if on_device:
         from imssl.device import select_device
 
         if select_device(protocol.hardware).type == "cuda":
-            image_size = protocol.datasets[missing[0].dataset].size
-    return cells_at_once(protocol.hardware.threads, len(missing), image_size)
-
-
-def compute_cell(
-    cell: Cell, keys: Keys, on_progress: OnProgress, prepared: Prepared | None = None
-) -> tuple[float, str | None]:
-    """Compute one cell into the store.
-
-    Args:
-        cell: whose upstream cells are finished.
-        keys: of the protocol's cells.
-        on_progress: called now and then with steps done and steps in all.
-        prepared: its data set, where it has been read already.
-
-    Returns:
-        Its seconds, and why it failed for a documented reason; None if it did not.
-    """
-    started, clock = datetime.now(UTC), time.monotonic()
-    key, failure = keys.key(cell), None
-    with store.writing(cell, key) as folder:
-        job = Job(cell, keys, folder, on_progress, prepared)
-        try:
-            import_module(f"bench.stages.{cell.stage}").compute(job)
-        except Diverged as error:
-            failure = str(error)
-            for file in folder.iterdir():
-                file.unlink()
-        seconds = time.monotonic() - clock
-        origin = provenance(started, seconds, _device_name(job), f"dvc repro {cell.dvc_stage}")
-        store.keep(folder, cell, key, origin, failure)
-    # Not before: a kill in between would cost the whole cell.
-    store.forget_checkpoint(key)
-    return seconds, failure
-
-
-def _device_name(job: Job) -> str:
-    if not STAGES[job.cell.stage].on_device:
-        return "CPU"
-    from imssl.device import hardware_name
-
-    return hardware_name(job.device)
-
-
-def _lay_out(cells: list[Cell], keys: Keys) -> None:
-    """Copy finished cells from the store to where DVC and the report look for them."""
-    outputs = {stage_folder(cell.stage, cell.dataset, _owner(cell)) for cell in cells}
-    for output in outputs:
-        shutil.rmtree(output, ignore_errors=True)
-    for cell in cells:
-        store.copy_out(cell, keys.key(cell))
-    if cells[0].stage == "pretrain":
-        write_curves(cells)
-
-
-def _owner(cell: Cell) -> str:
-    """The method whose output this is alone; empty where all methods share one output."""
-    return "" if STAGES[cell.stage].runs == "dataset" else cell.method
-
-
-def _at_intervals(tell: Callable[[Any], None], seconds: float = 0.1) -> OnProgress:
-    last = time.monotonic()
-
-    def on_progress(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= seconds:
-            last = now
-            tell((done, total))
-
-    return on_progress
+            return max(protocol.datasets[dataset].size for dataset in on_device)
+    return None

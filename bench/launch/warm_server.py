@@ -1,7 +1,8 @@
 """A process that has imported the large libraries, and forks a fresh child for every stage.
 
-It holds nothing of the project: the project's modules are imported in the child, so a child never runs stale
-code, and no stage sees what another one did. It ends by itself after a minute without work.
+The project's modules are imported too, after the first stage has begun. A child uses them only where no
+source file has been saved since, and imports them anew otherwise, so it never runs stale code; and no stage
+sees what another one did. The server ends by itself after a minute without work.
 """
 
 import contextlib
@@ -16,7 +17,13 @@ import sys
 import time
 from pathlib import Path
 
+from bench.machine.system import forked
+
 IDLE_SECONDS = 60.0
+# It imports all that stages have in common.
+PROJECT = "bench.launch.run_stage"
+# What a client sends for a signal that it has received.
+SIGNALS = {b"I": signal.SIGINT, b"T": signal.SIGTERM}
 # What the stages import, also the modules that a package imports only when it needs them.
 LIBRARIES = (
     "torch",
@@ -28,12 +35,6 @@ LIBRARIES = (
     "pydantic",
     "ruamel.yaml.mergevalue",
     "rich.progress",
-    "dvclive",
-    "dvc.data_cloud",
-    "dvc.repo.experiments",
-    "dvc.repo.metrics.show",
-    "dvc.repo.plots",
-    "dvc.scm",
     "safetensors.torch",
     "PIL.Image",
     "jinja2",
@@ -43,7 +44,9 @@ LIBRARIES = (
 
 
 def _import_libraries() -> None:
-    for module in LIBRARIES:
+    # Without the first one no stage can run, and a server that had failed to import it would fail them all.
+    importlib.import_module(LIBRARIES[0])
+    for module in LIBRARIES[1:]:
         # Another version of a library may have no such module; then the stages import what it has.
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
@@ -79,8 +82,15 @@ def serve(address: Path, idle_seconds: float = IDLE_SECONDS) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(address))
     listener.listen()
-    _import_libraries()
-    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _import_libraries()
+    except BaseException:
+        # Its clients see the connection close, and run their stages themselves, with the message.
+        address.unlink(missing_ok=True)
+        raise
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_read, False)
+    os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     # Inherited by the children: a server that was started in the background would otherwise ignore Ctrl-C.
@@ -99,6 +109,7 @@ def serve(address: Path, idle_seconds: float = IDLE_SECONDS) -> None:
                     connection, _ = listener.accept()
                     child = _fork(connection, listener)
                     if child is not None:
+                        _import_project()
                         children[child] = connection
                         selector.register(connection, selectors.EVENT_READ, child)
                 elif key.fileobj == wake_read:
@@ -128,32 +139,27 @@ def _fork(connection: socket.socket, listener: socket.socket) -> int | None:
         return None
     # Python loses signals that arrive during a fork, so Ctrl-C is held back until the child can handle it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    child = os.fork()
+
+    def run_stage() -> int:
+        os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        listener.close()
+        return _run_stage_here(request, streams)
+
+    child = forked(run_stage)
     # In both parent and child, since either may run first: the group must exist when a signal is sent to it.
     with contextlib.suppress(OSError):
         os.setpgid(child, child)
-    if child:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        for stream in streams:
-            os.close(stream)
-        return child
-    status = 1
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        listener.close()
-        status = _run_stage_here(request, streams)
-    except KeyboardInterrupt:  # before the stage could handle it
-        status = 130
-    finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for stream in streams:
+        os.close(stream)
+    return child
 
 
 def _run_stage_here(request: dict, streams: list[int]) -> int:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for stream, target in zip(streams, (0, 1, 2), strict=True):
         os.dup2(stream, target)
         os.close(stream)
@@ -161,16 +167,21 @@ def _run_stage_here(request: dict, streams: list[int]) -> int:
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
+    has_same_path = sys.path == request["path"]
     sys.path[:] = request["path"]
     importlib.invalidate_caches()
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     sys.argv = ["bench.stage", *request["arguments"]]
-    for module in [name for name in sys.modules if name.partition(".")[0] in ("bench", "imssl")]:
-        del sys.modules[module]
-    from bench.launch.run_stage import run_stage
-
+    if not (has_same_path and _project_is_current()):
+        for module in [name for name in sys.modules if name.partition(".")[0] in ("bench", "imssl")]:
+            del sys.modules[module]
     try:
-        return run_stage(request["arguments"])
+        # Before anything of the project is imported: see there.
+        from bench.protocol.source_files.at_start import sources_at_start
+
+        sources_at_start()
+        function = getattr(importlib.import_module(request["module"]), request["function"])
+        return function(request["arguments"])
     except Exception:
         import traceback
 
@@ -178,14 +189,36 @@ def _run_stage_here(request: dict, streams: list[int]) -> int:
         return 1
 
 
+def _import_project() -> None:
+    """Import what every stage imports, which takes a stage as long as all else that it does, once."""
+    if PROJECT in sys.modules:
+        return
+    try:
+        from bench.protocol.source_files.at_start import sources_at_start
+
+        sources_at_start()  # before the other imports, see there
+        importlib.import_module(PROJECT)
+    except Exception:  # a mistake in a source file: the stages say so themselves
+        sys.modules.pop(PROJECT, None)
+    gc.freeze()
+
+
+def _project_is_current() -> bool:
+    if PROJECT not in sys.modules:
+        return False
+    from bench.protocol.source_files.at_start import are_as_at_start
+
+    return are_as_at_start()
+
+
 def _pass_signal_on(child: int, connection: socket.socket) -> None:
-    """Interrupt a child whose client sends an I, and kill one whose client has gone."""
+    """Interrupt a child whose client sends an I, stop it at a T, and kill one whose client has gone."""
     try:
         received = connection.recv(1)
     except ConnectionError:
         received = b""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGINT if received == b"I" else signal.SIGKILL)
+        os.killpg(child, SIGNALS.get(received, signal.SIGKILL))
 
 
 def _ended(children: dict[int, socket.socket], selector: selectors.BaseSelector) -> list[int]:

@@ -14,11 +14,17 @@ import socket
 import sys
 import time
 from pathlib import Path
+from types import FrameType
+
+from bench.machine import system
+from bench.machine.stop import handling_sigterm
+from imssl import operating_system
 
 START_SECONDS = 120.0
 # Libraries read variables with these prefixes when they are imported, so a server serves only clients whose
 # values are the same.
 READ_AT_IMPORT = (
+    "IMSSL_BENCH_STORE",
     "OMP_",
     "OPENBLAS_",
     "MKL_",
@@ -31,12 +37,33 @@ READ_AT_IMPORT = (
     "LANG",
     "PYTHON",
 )
+# Set by batch systems for their jobs. A stage of one job must not run on what another one was given.
+BATCH_SYSTEMS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID", "OAR_JOB_ID", "FLUX_JOB_ID")
 # The system refuses longer addresses of Unix sockets.
 ADDRESS_BYTES = 100
 
 
-def run_warm(arguments: list[str]) -> int | None:
-    """Run a stage in a warm child, and return its exit status; None if there is no server and none starts."""
+def is_wanted() -> bool:
+    """Whether stages may be started warm: on Linux, outside batch systems, and unless it is switched off."""
+    return (
+        system.can_fork()
+        and os.environ.get("IMSSL_BENCH_WARM_START", "1") != "0"
+        and not any(name in os.environ for name in BATCH_SYSTEMS)
+    )
+
+
+def run_warm(
+    arguments: list[str], module: str = "bench.launch.run_stage", function: str = "run_stage"
+) -> int | None:
+    """Run a stage in a warm child, and return its exit status; None if there is no server and none starts.
+
+    Args:
+        arguments: of the stage.
+        module: of the suite, that holds the function to call.
+        function: called with the arguments; it returns the exit status.
+    """
+    if not is_wanted():
+        return None
     try:
         address = _address()
         connection = _connect(address) or _start(address)
@@ -47,6 +74,8 @@ def run_warm(arguments: list[str]) -> int | None:
     with connection:
         request = {
             "arguments": arguments,
+            "module": module,
+            "function": function,
             "folder": str(Path.cwd()),
             "environment": dict(os.environ),
             "path": sys.path,
@@ -61,6 +90,16 @@ def run_warm(arguments: list[str]) -> int | None:
 
 
 def _wait_for_status(connection: socket.socket) -> int | None:
+    def pass_on(signal_number: int, frame: FrameType | None) -> None:
+        # The stage saves its checkpoint and leaves; its exit status is then this process'.
+        with contextlib.suppress(OSError):
+            connection.sendall(b"T")
+
+    with handling_sigterm(pass_on):
+        return _status_from(connection)
+
+
+def _status_from(connection: socket.socket) -> int | None:
     interrupted = False
     while True:
         try:
@@ -79,7 +118,7 @@ def _wait_for_status(connection: socket.socket) -> int | None:
 
 def start_early() -> None:
     """Start a server for a run that will soon need one, so that it imports while the run is being set up."""
-    if sys.platform == "linux" and os.environ.get("IMSSL_BENCH_WARM_START", "1") != "0":
+    if is_wanted():
         with contextlib.suppress(OSError):
             address = _address()
             connection = _connect(address) or _start(address)
@@ -97,12 +136,14 @@ def _address() -> Path:
         raise PermissionError(f"{folder} is open to others")
     variables = sorted((k, v) for k, v in os.environ.items() if k.startswith(READ_AT_IMPORT))
     module = Path(__file__).resolve()
-    code = [file.read_text(encoding="utf-8") for file in (module, module.with_name("warm_server.py"))]
-    # Containers that share a temporary folder may have different files under the same names.
-    mounts = str(Path("/proc/self/ns/mnt").readlink())
+    # A server has imported these before it can tell whether a source has been saved.
+    files = (module, module.with_name("warm_server.py"), system.__file__, operating_system.__file__)
+    code = [Path(file).read_text(encoding="utf-8") for file in files]
     # The real path, because a virtual environment has several names for its interpreter.
     interpreter = os.path.realpath(sys.executable)
-    identity = json.dumps([interpreter, sys.prefix, str(module), code, variables, mounts])
+    identity = json.dumps(
+        [interpreter, sys.prefix, str(module), code, variables, *system.inherited_by_children()]
+    )
     address = folder / (hashlib.sha256(identity.encode()).hexdigest()[:16] + ".sock")
     if len(os.fsencode(address)) > ADDRESS_BYTES:
         raise OSError(f"{address} is too long for a socket")

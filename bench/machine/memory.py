@@ -1,10 +1,11 @@
-"""How much memory this process holds, from Linux' /proc."""
+"""The most memory that this process holds while something runs."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+from bench.machine.system import memory_mib
 
 
 @dataclass
@@ -27,8 +28,9 @@ def measured_peak() -> Iterator[PeakMemory]:
 
     def watch() -> None:
         while True:
-            peak.anonymous = max(peak.anonymous, _status("RssAnon"))
-            peak.resident = max(peak.resident, _status("VmRSS"))
+            anonymous, resident = memory_mib()
+            peak.anonymous = max(peak.anonymous, anonymous)
+            peak.resident = max(peak.resident, resident)
             if ended.wait(0.05):
                 return
 
@@ -39,19 +41,3 @@ def measured_peak() -> Iterator[PeakMemory]:
     finally:
         ended.set()
         watcher.join()
-
-
-def peak_resident_mib() -> float:
-    """The most memory that this process has held so far, in MiB.
-
-    Not taken from getrusage, whose figure a process inherits from its parent, however small it is itself.
-    """
-    return _status("VmHWM")
-
-
-def _status(field: str) -> float:
-    """A field of /proc/self/status in MiB."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1024
-    return 0.0

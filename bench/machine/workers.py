@@ -4,9 +4,11 @@ Two processes of one thread each get more done on two cores than one process of 
 when another program wants a core. Which worker runs a job, and beside which others, changes no number.
 """
 
+import gc
 import multiprocessing
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from bench.machine.failures import NOTHING_LOST, machine_failure
+from bench.machine.system import can_fork, cores, start_method
 from imssl.errors import UserError
 
 # Jobs are numbered. The work does the job of a number and returns its result; in the meantime it may report
@@ -25,32 +28,62 @@ Work = Callable[[int, Callable[[Any], None]], Any]
 Result = TypeVar("Result")
 
 PROGRESS, DONE, REFUSED = "progress", "done", "refused"
+# Between two reports of progress.
+PROGRESS_SECONDS = 0.1
+
+# A forked child does not look through its parent's objects for garbage: that would write to the memory
+# that they share, and so copy it.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=gc.freeze)
 
 # Cells whose images have at most SMALL_IMAGE pixels a side run SHARING_A_GPU at a time on one GPU: a single
 # one takes steps too short to keep it busy. Larger images fill the GPU, and its memory.
 SMALL_IMAGE, SHARING_A_GPU = 64, 4
 
 
-def cells_at_once(threads: int, cells: int, gpu_image_size: int | None) -> int:
+def cells_on_a_gpu(image_size: int) -> int:
+    """How many cells with images of so many pixels a side share a GPU, where nobody says how many."""
+    return SHARING_A_GPU if image_size <= SMALL_IMAGE else 1
+
+
+def cells_at_once(
+    threads: int,
+    cells: int,
+    gpu_image_size: int | None,
+    gpus: int = 1,
+    per_gpu: int | None = None,
+) -> int:
     """How many cells run side by side; IMSSL_BENCH_WORKERS sets another number.
 
     Args:
         threads: CPU threads of each cell.
         cells: number of cells to run.
-        gpu_image_size: side of the images in pixels if the cells share a GPU; None on the CPU.
+        gpu_image_size: side of the images in pixels if the cells run on GPUs; None on the CPU.
+        gpus: how many there are.
+        per_gpu: cells that share a GPU; None for as many as suit the size of the images.
     """
-    count = worker_count(threads, cells)
+    count = _room(threads, cells)
     if gpu_image_size is None or os.environ.get("IMSSL_BENCH_WORKERS"):
         return count
-    return min(count, SHARING_A_GPU if gpu_image_size <= SMALL_IMAGE else 1)
+    return min(count, max(1, gpus) * (per_gpu or cells_on_a_gpu(gpu_image_size)))
 
 
 def worker_count(threads: int, jobs: int) -> int:
-    """How many workers fit on the cores this process may use; IMSSL_BENCH_WORKERS sets another number.
+    """How many workers share some jobs: as many as have room, and one where none may be forked.
 
     Args:
         threads: CPU threads of each worker.
-        jobs: number of jobs; there are never more workers than that.
+        jobs: number of jobs, which only a forked process can take over.
+    """
+    return _room(threads, jobs) if can_fork() else 1
+
+
+def _room(threads: int, jobs: int) -> int:
+    """How many processes fit on the cores this one may use; IMSSL_BENCH_WORKERS sets another number.
+
+    Args:
+        threads: CPU threads of each process.
+        jobs: number of jobs; there are never more processes than that.
 
     Raises:
         UserError: IMSSL_BENCH_WORKERS is not a whole number of at least 1.
@@ -60,9 +93,7 @@ def worker_count(threads: int, jobs: int) -> int:
         if not requested.isdecimal() or int(requested) < 1:
             raise UserError(f"IMSSL_BENCH_WORKERS is {requested!r}; give a whole number of at least 1")
         return min(int(requested), jobs)
-    if sys.platform != "linux":  # forking is not safe everywhere else
-        return 1
-    return max(1, min(len(os.sched_getaffinity(0)) // threads, jobs))
+    return max(1, min(cores() // threads, jobs))
 
 
 # Runs jobs in the order given, and yields (job, PROGRESS, what it reported) and (job, DONE, its result).
@@ -88,12 +119,33 @@ def in_this_process(work: Work, on_progress: Callable[[int, Any], None]) -> Iter
 
 @contextmanager
 def workers(count: int, work: Work) -> Iterator[JobRunner]:
-    """Fork workers for the block. Enter it before any thread is started: a thread does not survive a fork."""
+    """Start workers for the block. Enter it before any thread is started: a thread does not survive a fork.
+
+    Args:
+        count: of processes.
+        work: of a module, or made of what is, where processes are not forked.
+    """
     pool = Workers(count, work)
     try:
         yield pool.run
     finally:
         pool.stop()
+
+
+def at_intervals(
+    tell: Callable[[int, int], None], seconds: float = PROGRESS_SECONDS
+) -> Callable[[int, int], None]:
+    """Pass on steps done and steps in all, but not more often than every so many seconds."""
+    last = float("-inf")
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= seconds:
+            last = now
+            tell(done, total)
+
+    return on_progress
 
 
 def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
@@ -120,17 +172,38 @@ def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     return [results[job] for job in range(len(tasks))]
 
 
+def in_own_process(task: Callable[[], Result]) -> Result:
+    """Carry out a task in a process that ends with it, for code that must not reach this process.
+
+    Args:
+        task: of a module, or made of what is, where processes are not forked.
+
+    Returns:
+        What the task returned; nothing else that it did is seen here but the files that it wrote.
+
+    Raises:
+        UserError: the task raised it, or its process was killed.
+    """
+    results: list[Result] = []
+    with workers(1, partial(_carry_out, task)) as run:
+        results += [message for _, kind, message in run([0]) if kind == DONE]
+    return results[0]
+
+
+def _carry_out(task: Callable[[], Result], _job: int, _report: Callable[[Any], None]) -> Result:
+    return task()
+
+
 class Workers:
-    """A few forked processes, each doing one job at a time."""
+    """A few processes, each doing one job at a time."""
 
     def __init__(self, count: int, work: Work) -> None:
-        context = multiprocessing.get_context("fork")
+        context: Any = multiprocessing.get_context(start_method())
         self._processes: dict[Connection, BaseProcess] = {}
         for _ in range(count):
             here, there = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(there, [here, *self._processes], work), daemon=True
-            )
+            inherited = [here, *self._processes] if can_fork() else []
+            process = context.Process(target=_serve, args=(there, inherited, work), daemon=True)
             process.start()
             there.close()
             self._processes[here] = process

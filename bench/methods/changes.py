@@ -1,25 +1,40 @@
 """Adds, updates and removes methods: each change concerns several files, and is made whole or not at all."""
 
-import json
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from bench.cells.files import data_folder
 from bench.conformance.child import DatasetShape, Request
 from bench.conformance.method_source import MethodSource, read_source
 from bench.conformance.parent import check_in_child
 from bench.conformance.rule import CheckReport
+from bench.methods.assignments import parse_assignments
 from bench.methods.checked import record_file, record_of
+from bench.methods.encoders.params_initialisations import without_initialisation
 from bench.methods.file_changes import FileChanges, change_files
-from bench.methods.params_rows import with_row, without_row
-from bench.protocol.params_file import ID_PATTERN, PARAMS
-from bench.protocol.protocol import FILE_KEY, Protocol, hyperparameters, protocol_of, read_protocol, values
-from bench.protocol.registry import BUILT_IN, EXAMPLES, METHODS_FOLDER, method_file
+from bench.methods.names import check_name, id_of, source_path
+from bench.methods.params_rows import params, with_row, without_row
+from bench.protocol.nearest_name import refuse_unknown
+from bench.protocol.params_file import PARAMS
+from bench.protocol.protocol import (
+    FILE_KEY,
+    INITIALISATION_KEY,
+    Protocol,
+    hyperparameters,
+    protocol_of,
+    read_protocol,
+    values,
+)
+from bench.protocol.registry import (
+    BUILT_IN,
+    EXAMPLES,
+    OF_THE_SUITE,
+    file_name_of,
+    method_file,
+    place_of_method,
+    shown,
+)
 from imssl.datasets.prepared import read_card
 from imssl.errors import UserError
 
@@ -48,51 +63,18 @@ def addition(path: Path, name: str | None, assignments: list[str]) -> Addition:
     """What ``bench add-method`` is to add, checked as far as possible without running the file.
 
     Args:
-        path: of the method file.
+        path: of the method file, or the name of one that comes with the suite.
         name: id of the method; None to name it after the file.
         assignments: ``key=value`` for hyper-parameters that differ from their defaults.
 
     Raises:
         UserError: the file, the name or an assignment is not valid, or the name is taken.
     """
-    source = read_source(path)
+    source = read_source(source_path(path))
     new = Addition(name or id_of(path.name), source, parse_assignments(assignments))
     check_name(new.name)
     _refuse_taken(new, read_protocol())
     return new
-
-
-def id_of(file_name: str) -> str:
-    """The id of a method whose file has this name: ``my-method`` for ``my_method.py``."""
-    return file_name.removesuffix(".py").replace("_", "-")
-
-
-def file_name_of(name: str) -> str:
-    """The file name of a method with this id: ``my_method.py`` for ``my-method``."""
-    return name.replace("-", "_") + ".py"
-
-
-def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """The hyper-parameters given as ``--set key=value``; values are read as in params.yaml.
-
-    Raises:
-        UserError: an assignment does not have that form, or sets a key a second time.
-    """
-    given: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals or not key.isidentifier():
-            raise UserError(f"--set {assignment}: give key=value, for example --set temperature=0.1")
-        if key in given:
-            raise UserError(f"--set {assignment}: {key} is set twice")
-        try:
-            # By way of JSON, as params.yaml is read: a date, for example, stays text.
-            given[key] = json.loads(json.dumps(YAML(typ="safe").load(value), default=str))
-        except YAMLError:
-            raise UserError(
-                f"--set {assignment}: {value!r} is not a YAML value; write it as you would in params.yaml"
-            ) from None
-    return given
 
 
 def check_addition(new: Addition, checks: bool) -> CheckReport:
@@ -109,12 +91,31 @@ def check_addition(new: Addition, checks: bool) -> CheckReport:
     return check_in_child(new.source, replace(request, checks=checks))
 
 
+def check_alone(path: Path, assignments: list[str]) -> CheckReport:
+    """Check a file without adding it, at the sizes of params.yaml where there is one here.
+
+    Args:
+        path: of the method file, or the name of one that comes with the suite.
+        assignments: ``key=value`` for hyper-parameters that differ from their defaults.
+
+    Raises:
+        UserError: the file cannot be loaded, or an assignment or params.yaml is not right.
+    """
+    path = source_path(path)
+    source = read_source(path)
+    rows = {id_of(path.name): parse_assignments(assignments)}
+    if not PARAMS.exists():
+        return check_in_child(source, Request(path=str(path), rows=rows))
+    request = request_for(source, rows, read_protocol())
+    return check_in_child(source, replace(request, must_fit=False))
+
+
 def request_for(source: MethodSource, rows: dict[str, dict[str, Any]], protocol: Protocol) -> Request:
     """The request to check a file with the hyper-parameters of these rows, in the run of params.yaml."""
     return Request(
         path=str(source.path),
         rows=rows,
-        datasets=tuple(_prepared_datasets(protocol)),
+        datasets=tuple(_dataset_shapes(protocol)),
         encoder=values(protocol.encoder),
         batch_size=protocol.pretrain.batch_size,
     )
@@ -123,26 +124,26 @@ def request_for(source: MethodSource, rows: dict[str, dict[str, Any]], protocol:
 def add(new: Addition, report: CheckReport) -> None:
     """Add a method that has passed its checks, or whose checks were left out.
 
-    Its file goes to imssl/methods, the record of the checks to bench/checked, and its row to params.yaml.
+    Its file goes to the project's methods, or to imssl/methods in a checkout of the suite; beside it go the
+    record of the checks, and its row to params.yaml.
 
     Raises:
         UserError: the name has been taken in the meantime, or params.yaml would not be valid; then nothing is
             changed.
     """
-    text = PARAMS.read_bytes().decode("utf-8")
-    protocol = protocol_of(text)
+    text, protocol = params()
     _refuse_taken(new, protocol)
     row = {FILE_KEY: new.file_name} if new.file_name != file_name_of(new.name) else {}
     edited = with_row(text, new.name, row | report.settings[new.name])
     protocol_of(edited)
-    changes: FileChanges = {METHODS_FOLDER / new.file_name: new.source.content}
+    changes: FileChanges = {place_of_method(new.file_name): new.source.content}
     if report.checks and new.file_name not in BUILT_IN:
         changes[record_file(new.file_name)] = _record(report, new.file_name)
     changes[PARAMS] = edited.encode()
     change_files(changes)
 
 
-def remove(name: str, delete_file: bool) -> list[Path]:
+def remove(name: str, delete_file: bool) -> tuple[list[Path], str | None]:
     """Remove a method from params.yaml.
 
     Args:
@@ -150,27 +151,31 @@ def remove(name: str, delete_file: bool) -> list[Path]:
         delete_file: whether to delete its file and the record of its checks as well.
 
     Returns:
-        The files that were deleted.
+        The files that were deleted; and the initialisation that went too, as no other row names it.
 
     Raises:
         UserError: there is no such method, or it must stay: it is built in, or the baseline of the report.
     """
-    protocol = read_protocol()
-    text = PARAMS.read_bytes().decode("utf-8")
-    _refuse_unknown(name, protocol)
+    text, protocol = params()
+    refuse_unknown("method", name, protocol.methods)
     if file_name_of(name) in BUILT_IN:
         raise UserError(f"{name} is built in and cannot be removed: it is part of the paper's comparison.")
     if name == protocol.report.baseline:
         raise UserError(f"{name} is report.baseline in params.yaml; make another method the baseline first.")
     deleted = _files_of(name, protocol) if delete_file else []
     edited = without_row(text, name)
+    start = protocol.methods[name].get(INITIALISATION_KEY)
+    others = [row.get(INITIALISATION_KEY) for other, row in protocol.methods.items() if other != name]
+    unneeded = start if start in protocol.initialisations and start not in others else None
+    if unneeded is not None:
+        edited = without_initialisation(edited, unneeded)
     protocol_of(edited)
     # First the row, then the file: a row without a file would be worse than a file without a row.
     changes: FileChanges = {PARAMS: edited.encode()}
     for file in deleted:
         changes[file] = None
     change_files(changes)
-    return deleted
+    return deleted, unneeded
 
 
 def _files_of(name: str, protocol: Protocol) -> list[Path]:
@@ -183,12 +188,12 @@ def _files_of(name: str, protocol: Protocol) -> list[Path]:
     sharing = [row for row in protocol.methods if row != name and method_file(row, protocol) == file]
     if sharing:
         raise UserError(
-            f"imssl/methods/{file.name} is also the file of {', '.join(sharing)}, so it cannot be deleted; "
+            f"{shown(file)} is also the file of {', '.join(sharing)}, so it cannot be deleted; "
             f"remove {name} without --delete-file."
         )
-    if file.name in (*BUILT_IN, *EXAMPLES):
+    if file.name in (*OF_THE_SUITE, *EXAMPLES):
         raise UserError(
-            f"imssl/methods/{file.name} is part of the suite, so it cannot be deleted; "
+            f"{shown(file)} is part of the suite, so it cannot be deleted; "
             f"remove {name} without --delete-file."
         )
     return [path for path in (file, record_file(file.name)) if path.exists()]
@@ -216,11 +221,11 @@ def update_of(name: str, path: Path) -> Update:
         UserError: there is no such method, it is built in, or the new file is not valid.
     """
     source, protocol = read_source(path), read_protocol()
-    _refuse_unknown(name, protocol)
+    refuse_unknown("method", name, protocol.methods)
     file = method_file(name, protocol)
-    if file.name in BUILT_IN:
+    if file.name in OF_THE_SUITE:
         raise UserError(
-            f"imssl/methods/{file.name} is built in and has its own tests, in tests/imssl/methods. To "
+            f"{shown(file)} is built in and has its own tests, in tests/imssl/methods. To "
             f"compare a variant, add it beside {name}: bench add-method {path}"
         )
     rows = {
@@ -257,24 +262,6 @@ def _record(report: CheckReport, file_name: str) -> bytes:
     return (record_of(report, file_name).model_dump_json(indent=1) + "\n").encode()
 
 
-def _refuse_unknown(name: str, protocol: Protocol) -> None:
-    if name not in protocol.methods:
-        raise UserError(f"{name!r} is not in params.yaml; there are: {', '.join(protocol.methods)}")
-
-
-def check_name(name: str) -> None:
-    """Check that a name can be the id of a method.
-
-    Raises:
-        UserError: it cannot.
-    """
-    if not re.fullmatch(ID_PATTERN, name) or len(name) > 40:
-        raise UserError(
-            f"the name {name!r}: use at most 40 lower-case letters, digits and single hyphens, a letter "
-            "first, such as simclr-t01."
-        )
-
-
 def _refuse_taken(new: Addition, protocol: Protocol) -> None:
     name, file_name = new.name, new.file_name
     if name in protocol.methods:
@@ -282,28 +269,29 @@ def _refuse_taken(new: Addition, protocol: Protocol) -> None:
             f"{name} is already a method of params.yaml. Give this one another name (--name {name}-2), or "
             f"replace its file: bench update-method {name} {new.source.path}"
         )
-    existing = METHODS_FOLDER / file_name
+    existing = place_of_method(file_name)
     same = existing.exists() and existing.read_bytes() == new.source.content
     # The id of a built-in method stands for its own file, and so does the file's name.
     for file, differs in ((file_name, not same), (file_name_of(name), file_name_of(name) != file_name)):
-        if file in BUILT_IN and differs:
+        if file in OF_THE_SUITE and differs:
             raise UserError(f"{id_of(file)} is the name of a built-in method; choose another.")
     if existing.exists() and not same:
         raise UserError(
-            f"imssl/methods/{file_name} exists and holds another method. Rename {new.source.path}, or "
+            f"{shown(existing)} exists and holds another method. Rename {new.source.path}, or "
             f"replace that file: bench update-method {id_of(file_name)} {new.source.path}"
         )
 
 
-def _prepared_datasets(protocol: Protocol) -> list[DatasetShape]:
-    """The prepared data sets of params.yaml; before that, their number of training images is not known."""
-    datasets = []
+def _dataset_shapes(protocol: Protocol) -> list[DatasetShape]:
+    """The data sets of params.yaml; before one is prepared, its number of training images is not known."""
+    shapes = []
     for name, settings in protocol.datasets.items():
         try:
             images = read_card(data_folder(name)).counts["train"].samples
         except UserError:
-            continue
-        steps = protocol.pretrain_of(name).steps_on(images)
-        shape = DatasetShape(name, images, settings.channels, settings.size, steps, dict(settings.methods))
-        datasets.append(shape)
-    return datasets
+            images = None
+        steps = None if images is None else protocol.pretrain_of(name).steps_on(images)
+        shapes.append(
+            DatasetShape(name, images, settings.channels, settings.size, steps, dict(settings.methods))
+        )
+    return shapes

@@ -1,4 +1,4 @@
-"""Records of passed checks, one for every added method file: bench/checked/<file>.json."""
+"""Records of passed checks, one for every added method file: checked/<file>.json in bench, or in methods."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,9 +10,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.conformance.rule import CheckReport, RuleStatus
 from bench.protocol.protocol import Protocol
-from bench.protocol.registry import BUILT_IN, method_file
+from bench.protocol.registry import (
+    METHODS_FOLDER,
+    OF_THE_SUITE,
+    added_methods,
+    method_file,
+    place_of_method,
+    shown,
+)
+from bench.protocol.source_files.places import own_methods
 from imssl.errors import UserError
 
+# In a checkout of the suite.
 FOLDER = Path(__file__).parents[1] / "checked"
 
 
@@ -41,8 +50,12 @@ class CheckRecord(BaseModel):
 
 
 def record_file(file_name: str) -> Path:
-    """Where the record of a method file is kept."""
-    return FOLDER / f"{Path(file_name).stem}.json"
+    """Where the record of a method file is kept, or is to be kept: beside the file, but for a checkout's."""
+    folders = [FOLDER, own_methods() / "checked"]
+    if added_methods() != METHODS_FOLDER:
+        folders.reverse()
+    files = [folder / f"{Path(file_name).stem}.json" for folder in folders]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def record_of(report: CheckReport, file_name: str) -> CheckRecord:
@@ -75,8 +88,8 @@ def read_check_record(file_name: str) -> CheckRecord | None:
         return CheckRecord.model_validate_json(file.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(
-            f"bench/checked/{file.name} is not a record of checks: {error}\n"
-            f"Write it again with: bench update-method NAME imssl/methods/{file_name}"
+            f"checked/{file.name} is not a record of checks: {error}\n"
+            f"Write it again with: bench update-method NAME {shown(place_of_method(file_name))}"
         ) from None
 
 
@@ -101,10 +114,10 @@ def check_state(method: str, protocol: Protocol) -> CheckState:
         UserError: it has no file, or the record of its checks is damaged.
     """
     file = method_file(method, protocol)
-    if file.name in BUILT_IN:
+    if file.name in OF_THE_SUITE:
         return CheckState("built-in", f"{method} is part of the suite, whose tests cover it.")
     record = read_check_record(file.name)
-    remedy = f"Check it with: bench update-method {method} imssl/methods/{file.name}"
+    remedy = f"Check it with: bench update-method {method} {shown(file)}"
     if record is None:
         return CheckState("skipped", f"{method}: the checks of its file were skipped. {remedy}")
     if record.sha256 != hashlib.sha256(file.read_bytes()).hexdigest():

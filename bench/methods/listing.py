@@ -10,7 +10,7 @@ from bench.forecast.estimate import RunEstimate
 from bench.forecast.of_method import done_and_all
 from bench.methods.checked import check_state
 from bench.protocol.protocol import OPTIMISATION_KEY, Protocol
-from bench.protocol.registry import BUILT_IN, EXAMPLES, different_settings, method_file
+from bench.protocol.registry import EXAMPLES, OF_THE_SUITE, different_settings, method_file
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,6 @@ def _listed(method: str, protocol: Protocol, estimate: RunEstimate) -> ListedMet
 
 def origin_of(file_name: str) -> str:
     """Where a method file comes from: ``built-in``, ``example`` or ``added``."""
-    if file_name in BUILT_IN:
+    if file_name in OF_THE_SUITE:
         return "built-in"
     return "example" if file_name in EXAMPLES else "added"

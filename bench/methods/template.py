@@ -1,6 +1,6 @@
 """The starting file that ``bench new-method`` writes: a small method that passes every check."""
 
-from bench.methods.changes import file_name_of
+from bench.protocol.registry import file_name_of
 
 TEMPLATE = '''"""{title}: say in one line what the method does (authors, year, section).
 
@@ -62,7 +62,10 @@ class {class_name}(Method):
     #   augmented(images, augmentation, generator)             views of your own
     #   optimizer(optimisation)                 an optimiser or parameter groups of your own
     #   learning_rate_factor(optimisation, progress, group)    a schedule of your own
-    #   after_step(batch), after_epoch(epoch)   momentum updates, queues, prototypes
+    #   partners(index, generator)              other images to see views of, such as the same patient's
+    #   before_step(batch)                      between gradient and step: clipping, weights that rest
+    #   after_step(batch)                       momentum updates, queues, prototypes
+    #   after_epoch(epoch, clean_batches)       a pass over the images without augmentation
     #   get_extra_state(), set_extra_state(state)              what else a resumed run needs
 '''
 

@@ -15,7 +15,17 @@ from imssl.errors import UserError
 FOLDER = REPORTS / "tuning"
 
 # Columns beside those of the searched settings.
-TRIAL, SCORE, CHOSEN, FAILURE = BESIDE = ("trial", "score", "chosen", "failure")
+TRIAL, SCORE, UNTRAINED, LENGTH, JUDGE, CHOSEN, FAILURE = BESIDE = (
+    "trial",
+    "score",
+    "untrained",
+    "length",
+    "judge",
+    "chosen",
+    "failure",
+)
+# Of searches before the judge was a choice.
+FIRST_JUDGE = "knn"
 ON = "score on "
 
 
@@ -26,17 +36,29 @@ class TuningState:
     Attributes:
         trials: sets of values that were tried; 0 where there is no table of them.
         kept: whether the method still has the values that were chosen; None where there is no table.
+        judges: by what the trials were judged, as ``tune.judge`` names it.
+        lengths: of their pretraining, as shares of a run's, ascending.
+        learns: whether the chosen values did better than an untrained encoder; None where that is not known.
     """
 
     trials: int
     kept: bool | None
+    judges: tuple[str, ...] = (FIRST_JUDGE,)
+    lengths: tuple[float, ...] = (1.0,)
+    learns: bool | None = None
 
     @property
     def words(self) -> str:
-        """For a reader, such as ``20 trials``."""
+        """For a reader, such as ``20 trials``. Full length and nearest neighbours are usual: not named."""
         if self.kept is None:
             return "not tuned here"
         count = "1 trial" if self.trials == 1 else f"{self.trials:,} trials"
+        if self.lengths != (1.0,):
+            count += f" at {' and '.join(f'{length:.0%}' for length in self.lengths)} of the length"
+        if self.judges != (FIRST_JUDGE,):
+            count += f" judged by {' and '.join(self.judges)}"
+        if self.learns is False:
+            count += ", none better than an untrained encoder"
         return count if self.kept else f"{count}, but its values were changed since"
 
 
@@ -81,12 +103,32 @@ def tuning_of(method: str, protocol: Protocol) -> TuningState | None:
     table = read_trials(method)
     if table is None:
         return TuningState(0, None)
-    chosen = table[table[CHOSEN] == True]  # noqa: E712 (a column of NaN has no truth)
+    chosen = _chosen(table)
     optimisation = {f"{OPTIMISATION_KEY}.{key}": v for key, v in facts.optimisation.items()}
     present = facts.settings | optimisation
     searched = [name for name in table.columns if name not in BESIDE and not name.startswith(ON)]
     kept = len(chosen) == 1 and all(_equal(present.get(name), chosen.iloc[0][name]) for name in searched)
-    return TuningState(len(table), kept)
+    judges, lengths = _values(table, JUDGE, FIRST_JUDGE), _values(table, LENGTH, 1.0)
+    return TuningState(len(table), kept, judges, lengths, learns(table))
+
+
+def learns(table: pd.DataFrame) -> bool | None:
+    """Whether the chosen trial did better than an untrained encoder; None where its table does not say."""
+    chosen = _chosen(table)
+    if UNTRAINED not in chosen.columns or len(chosen) != 1:
+        return None
+    score, untrained = chosen.iloc[0][[SCORE, UNTRAINED]].astype(float)
+    return None if np.isnan(untrained) else bool(score > untrained)
+
+
+def _chosen(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table[CHOSEN] == True]  # noqa: E712 (a column of NaN has no truth)
+
+
+def _values(table: pd.DataFrame, column: str, of_earlier: Any) -> tuple[Any, ...]:
+    """The values of a column, each once, ascending; earlier searches lack the column."""
+    present = table[column].fillna(of_earlier) if column in table.columns else [of_earlier]
+    return tuple(sorted(set(present)))
 
 
 def _equal(present: Any, chosen: float) -> bool:

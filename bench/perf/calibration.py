@@ -1,6 +1,7 @@
 """What the parts of a cell cost on this machine, measured with the models and images of the protocol.
 
 All workers measure at the same time, as they will run: two cells side by side are each slower than one alone.
+What else the machine does at the moment is not counted (`bench.perf.timing.undisturbed_seconds`).
 """
 
 import os
@@ -20,23 +21,23 @@ from threadpoolctl import threadpool_limits
 from bench.cells.files import data_folder
 from bench.forecast.estimate import Costs
 from bench.forecast.plan import at_once_here
-from bench.machine.workers import DONE, in_this_process, workers
+from bench.machine.workers import DONE, workers
 from bench.perf.phantoms import phantom_set
 from bench.perf.timed_run import TimedRun
-from bench.perf.timing import seconds_of
+from bench.perf.timing import undisturbed_seconds
 from bench.protocol.protocol import Protocol
 from bench.protocol.registry import load_method
 from imssl.augment import augment
 from imssl.cka import permutation_null
 from imssl.classifier import Classifier, loss_function
 from imssl.datasets.draw import draw_rows
-from imssl.datasets.prepared import Prepared, read_prepared
+from imssl.datasets.prepared import Prepared, read_card, read_prepared
 from imssl.device import autocast, on_device, select_device
 from imssl.encoder import new_encoder
 from imssl.errors import UserError
 from imssl.features import model_input, pooled_features
 from imssl.linear import fit
-from imssl.pretrain import Recipe
+from imssl.recipe import Recipe
 from imssl.training_images import TrainingImages
 
 # What a cell takes besides its arithmetic: reading, writing CSV and JSON with checksums, calling git for the
@@ -45,6 +46,8 @@ FIXED_SECONDS = 0.04
 # The most images passed through an encoder and fitted, images compared, and permutations of them; the cost of
 # more is extrapolated.
 MOST_IMAGES, MOST_COMPARED, MOST_PERMUTATIONS = 512, 300, 20
+# Training images as a method sees them where the data set is not prepared: a memory bank has a row for each.
+UNKNOWN_IMAGES = 10**6
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ class _Subject:
     device: torch.device
     seconds: float
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a step waits for a GPU."""
+        return self.device.type == "cuda"
+
 
 def calibrate(protocol: Protocol, seconds: float) -> Costs:
     """Measure the costs of the protocol's cells.
@@ -67,17 +75,20 @@ def calibrate(protocol: Protocol, seconds: float) -> Costs:
     """
     measurements = len(protocol.datasets) * (len(protocol.methods) + 4)
     count = at_once_here(protocol, os.cpu_count() or 1)
-
-    def work(_job: int, _report: Callable[[Any], None]) -> dict[str, float]:
-        # NumPy's BLAS on one thread, as in a stage (`bench.launch.run_stage`).
-        with threadpool_limits(1, user_api="blas"):
-            return dict(_measured(protocol, seconds / measurements))
-
     by_worker: list[dict[str, float]] = []
-    with workers(count, work) if count > 1 else in_this_process(work, lambda *_: None) as run:
+    # Also where there is one: the files of the methods are imported to be measured, and not here.
+    with workers(count, partial(_measured_by_worker, protocol, seconds / measurements)) as run:
         by_worker += [measured for _, kind, measured in run(range(count)) if kind == DONE]
     means = {name: fmean(measured[name] for measured in by_worker) for name in by_worker[0]}
     return _as_costs(means, protocol)
+
+
+def _measured_by_worker(
+    protocol: Protocol, seconds: float, _job: int, _report: Callable[[Any], None]
+) -> dict[str, float]:
+    # NumPy's BLAS on one thread, as in a stage (`bench.launch.run_stage`).
+    with threadpool_limits(1, user_api="blas"):
+        return dict(_measured(protocol, seconds))
 
 
 def _as_costs(means: dict[str, float], protocol: Protocol) -> Costs:
@@ -121,7 +132,7 @@ def _images_like(dataset: str, protocol: Protocol, folder: Path) -> Prepared:
         return phantom_set("chest" if settings.channels == 1 else "histology", 40, settings.size, folder)
 
 
-def _per_image(step: Callable[[int], object], batch: int, seconds: float) -> float:
+def _per_image(step: Callable[[int], object], batch: int, seconds: float, on_gpu: bool) -> float:
     """Seconds that a step takes per image, the median of as many steps as the time allows.
 
     If a full batch takes too long, the steps are of fewer images.
@@ -130,17 +141,18 @@ def _per_image(step: Callable[[int], object], batch: int, seconds: float) -> flo
         step: the step; its argument is the number of images.
         batch: images in a full batch.
         seconds: about how long to measure.
+        on_gpu: whether the step waits for a GPU.
     """
     count = min(batch, max(2, batch // 8))
     step(count)
     # By doubling: in proportion to its images a small step takes far longer than a large one.
-    while count < batch and seconds_of(partial(step, count)) * 2 * 3 <= seconds:
+    while count < batch and undisturbed_seconds(partial(step, count), on_gpu) * 2 * 3 <= seconds:
         count = min(batch, 2 * count)
     step(count)
     started = time.perf_counter()
     times: list[float] = []
     while not times or time.perf_counter() - started + times[-1] < seconds:
-        times.append(seconds_of(partial(step, count)))
+        times.append(undisturbed_seconds(partial(step, count), on_gpu))
     return median(times) / count
 
 
@@ -162,8 +174,17 @@ def _pretrain(subject: _Subject, method: str) -> float:
         run.recipe = replace(recipe, settings=settings.model_copy(update={"batch_size": images}))
         run.end_to_end(1)
 
-    run = TimedRun(registered.method, registered.settings, subject.protocol.encoder, recipe)
-    return _per_image(step, settings.batch_size, subject.seconds)
+    images = _training_images(subject)
+    run = TimedRun(registered.method, registered.settings, subject.protocol.encoder, recipe, images)
+    return _per_image(step, settings.batch_size, subject.seconds, subject.on_gpu)
+
+
+def _training_images(subject: _Subject) -> int:
+    """Training images of the data set; where it is not prepared, more than any queue holds."""
+    try:
+        return read_card(data_folder(subject.dataset)).counts["train"].samples
+    except UserError:
+        return UNKNOWN_IMAGES
 
 
 def _train(subject: _Subject) -> Iterator[tuple[str, float]]:
@@ -191,8 +212,8 @@ def _train(subject: _Subject) -> Iterator[tuple[str, float]]:
         float(loss.detach())
 
     full, few = max(4, min(settings.batch_size, len(rows))), 2
-    small_step = few * _per_image(step, few, subject.seconds / 2)
-    full_step = full * _per_image(step, full, subject.seconds / 2)
+    small_step = few * _per_image(step, few, subject.seconds / 2, subject.on_gpu)
+    full_step = full * _per_image(step, full, subject.seconds / 2, subject.on_gpu)
     per_image = max(0.0, (full_step - small_step) / (full - few))
     yield f"train {subject.dataset}", per_image
     yield f"train_step {subject.dataset}", max(0.0, small_step - few * per_image)
@@ -208,15 +229,15 @@ def _frozen(subject: _Subject) -> Iterator[tuple[str, float]]:
     def extract(count: int) -> list[np.ndarray]:
         return pooled_features(encoder, prepared, rows[:count], subject.device)
 
-    yield f"forward {subject.dataset}", _per_image(extract, len(rows), subject.seconds)
+    yield f"forward {subject.dataset}", _per_image(extract, len(rows), subject.seconds, subject.on_gpu)
     features, labels = extract(len(rows)), prepared.labels()[rows]
     task, classes = prepared.card.task, len(prepared.card.classes)
     settings = protocol.linear
     fit_last = partial(fit, features[-1], labels, task, classes, settings.l2, settings.class_weights)
-    yield f"fit_last {subject.dataset}", seconds_of(fit_last) / len(rows)
+    yield f"fit_last {subject.dataset}", undisturbed_seconds(fit_last) / len(rows)
     settings = protocol.probe
     by_block = [
-        seconds_of(partial(fit, block, labels, task, classes, settings.l2, settings.class_weights))
+        undisturbed_seconds(partial(fit, block, labels, task, classes, settings.l2, settings.class_weights))
         for block in features
     ]
     yield f"fit_all {subject.dataset}", sum(by_block) / len(rows)
@@ -225,7 +246,7 @@ def _frozen(subject: _Subject) -> Iterator[tuple[str, float]]:
 
 
 def _compare(features: list[np.ndarray], samples: int, permutations: int) -> float:
-    """Seconds of the CKA of one label fraction: four blocks, two kernels, with their permutation nulls."""
+    """Seconds of the CKA of one label set: four blocks, two kernels, with their permutation nulls."""
     count, few = min(samples, MOST_COMPARED, len(features[0])), min(permutations, MOST_PERMUTATIONS)
     noise = np.random.default_rng(0)
     seconds = 0.0
@@ -233,5 +254,6 @@ def _compare(features: list[np.ndarray], samples: int, permutations: int) -> flo
         before, after = block[:count], block[:count] + noise.normal(size=block[:count].shape)
         for kernel in ("linear", "rbf"):
             literal = cast(Any, kernel)
-            seconds += seconds_of(partial(permutation_null, before, after, few, noise, kernel=literal))
+            null = partial(permutation_null, before, after, few, noise, kernel=literal)
+            seconds += undisturbed_seconds(null)
     return seconds * permutations / few * (samples / count) ** 2

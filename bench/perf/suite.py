@@ -9,7 +9,17 @@ from typing import Any
 
 import torch
 
-from bench.perf.groups import analyses, augmentation, costs, finetuning, memory, pretraining, probes, sharing
+from bench.machine.system import cores
+from bench.perf.groups import (
+    analyses,
+    augmentation,
+    costs,
+    finetuning,
+    gpu_sharing,
+    memory,
+    pretraining,
+    probes,
+)
 from bench.perf.timing import Effort, PerfRow
 from bench.protocol.protocol import Protocol
 from imssl.device import hardware_name, select_device
@@ -19,11 +29,6 @@ from imssl.settings.hardware import Hardware
 GROUPS = ("pretraining", "sharing", "augmentation", "finetuning", "probes", "analyses", "costs")
 # Measured only if named: it writes 5.6 GB and takes minutes.
 ON_REQUEST = ("memory",)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def measure(
@@ -61,7 +66,7 @@ def measure(
         folder = Path(name)
         measured: dict[str, Callable[[], Iterator[PerfRow]]] = {
             "pretraining": lambda: pretraining.measure(effort, hardware, device, folder, against),
-            "sharing": lambda: sharing.measure(effort, hardware, device, folder),
+            "sharing": lambda: gpu_sharing.measure(effort, hardware, device, folder),
             "augmentation": lambda: augmentation.measure(effort, folder),
             "finetuning": lambda: finetuning.measure(effort, hardware, device, folder),
             "probes": lambda: probes.measure(effort, device, folder),

@@ -4,24 +4,27 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from imssl.batches import BatchSource, batch_of
 from imssl.datasets.prepared import Prepared
-from imssl.device import on_device
-from imssl.encoder import new_encoder
-from imssl.method import Method, MethodSettings, TrainingSet
+from imssl.encoder import Encoder, new_encoder
+from imssl.method import Batch, Method, MethodSettings, TrainingSet
 from imssl.methods.moco import Moco, MocoSettings
 from imssl.methods.moco_barlow import MocoBarlow, MocoBarlowSettings
 from imssl.methods.moco_mse import MocoMse, MocoMseSettings
-from imssl.pretrain import Recipe, Training, batch_of
-from imssl.seeds import initialising, torch_generator
+from imssl.pretrain import Training
+from imssl.recipe import Recipe, new_method
 from imssl.settings.augmentation import Augmentation
-from imssl.settings.encoder import EncoderSettings
+from imssl.settings.encoder import EncoderSettings, TimmSettings
 from imssl.settings.hardware import Hardware
 from imssl.settings.pretraining import Optimisation, PretrainSettings
+from imssl.torch_seeds import torch_generator
 from imssl.training_images import TrainingImages
 
 # As MoCo v2 is published: no rotation, one batch norm for all of the batch, a long queue.
 AUGMENTATION = Augmentation(rotation_degrees=0.0)
 QUEUE = 4096
+# Of a run that is never at its end while it is timed.
+STEPS = 10**9
 METHODS: dict[str, tuple[type[Method], MocoSettings]] = {
     "moco": (Moco, MocoSettings(queue=QUEUE, queue_limit=1e6, batch_norm_splits=1)),
     "moco-mse": (MocoMse, MocoMseSettings(queue=QUEUE, queue_limit=1e6, batch_norm_splits=1)),
@@ -61,7 +64,7 @@ def workloads_for(device: torch.device) -> list[Workload]:
 
 
 def recipe_for(workload: Workload, prepared: Prepared, hardware: Hardware, device: torch.device) -> Recipe:
-    """A workload as a recipe of `imssl.pretrain`."""
+    """A workload as a recipe."""
     optimisation = Optimisation(
         learning_rate=0.06, momentum=0.9, weight_decay=1e-4, schedule="constant", warmup=0.0
     )
@@ -85,29 +88,34 @@ class TimedRun:
         settings: its hyper-parameters.
         encoder: architecture.
         recipe: data set, batch size, augmentation, hardware.
+        training_images: number of training images as the method sees it, of which a memory bank may hold one
+            row each; where it is not given, so many that no method finds them too few.
     """
 
     def __init__(
-        self, method: type[Method], settings: MethodSettings, encoder: EncoderSettings, recipe: Recipe
+        self,
+        method: type[Method],
+        settings: MethodSettings,
+        encoder: EncoderSettings | TimmSettings,
+        recipe: Recipe,
+        training_images: int = 10**9,
     ) -> None:
         self.recipe = recipe
         prepared = recipe.prepared
-        size, channels = prepared.images.shape[2:]
         self.images = TrainingImages(prepared.images, prepared.indices("train"), recipe.device)
-        # So many images and steps that no method finds them too few.
-        training_set = TrainingSet(10**9, channels, size, recipe.settings.batch_size, 10**9)
-        with initialising(recipe.seed, "method"):
-            built = method(new_encoder(encoder, channels, recipe.seed), settings, training_set)
-        on_device(built, recipe.device)
-        built.train()
-        self.training = Training(built, recipe.settings.optimisation, training_set.steps)
-        self.batch = batch_of(self.training, self.images, self._next_index(), recipe)
+
+        def build(encoder: Encoder, training_set: TrainingSet) -> Method:
+            return method(encoder, settings, training_set)
+
+        start = new_encoder(encoder, prepared.images.shape[-1], recipe.seed)
+        built = new_method(start, build, recipe, self.images, training_images, STEPS).train()
+        self.training = Training(built, recipe.settings.optimisation, STEPS)
+        self.batch = self._next_batch()
 
     def end_to_end(self, steps: int) -> None:
         """Take steps as `imssl.pretrain` does: images, views, forward, backward, update."""
         for _ in range(steps):
-            batch = batch_of(self.training, self.images, self._next_index(), self.recipe)
-            self.training.take_step(batch, self.recipe.hardware.precision)
+            self.training.take_step(self._next_batch(), self.recipe.hardware.precision)
         self._finish()
 
     def compute_only(self, steps: int) -> None:
@@ -118,17 +126,32 @@ class TimedRun:
 
     def few_images(self, count: int) -> None:
         """Take one step on the first ``count`` images of the batch."""
-        views = tuple(view[:count] for view in self.batch.views)
-        batch = replace(self.batch, views=views, index=self.batch.index[:count])
-        self.training.take_step(batch, self.recipe.hardware.precision)
+        self.training.take_step(first_images(self.batch, count), self.recipe.hardware.precision)
         self._finish()
 
-    def _next_index(self) -> torch.Tensor:
-        generator = torch_generator(0, "order", self.training.step)
+    def _next_batch(self) -> Batch:
+        recipe, step = self.recipe, self.training.step
+        size = recipe.settings.batch_size
+        source = BatchSource(
+            self.images, recipe.prepared, recipe.augmentation, recipe.seed, size, self.training.steps
+        )
         # With replacement: a batch may be larger than the data set.
-        size = self.recipe.settings.batch_size
-        return torch.randint(len(self.images), (size,), generator=generator)
+        index = torch.randint(len(self.images), (size,), generator=torch_generator(0, "order", step))
+        return batch_of(self.training.method, source, index, step)
 
     def _finish(self) -> None:
         if self.recipe.device.type == "cuda":
             torch.cuda.synchronize(self.recipe.device)
+
+
+def first_images(batch: Batch, count: int) -> Batch:
+    """The first ``count`` images of a batch and all that belongs to them."""
+    return replace(
+        batch,
+        views=tuple(view[:count] for view in batch.views),
+        images=batch.images[:count],
+        index=batch.index[:count],
+        group=batch.group[:count],
+        partners=None if batch.partners is None else batch.partners[:count],
+        geometry=tuple(geometry[:count] for geometry in batch.geometry),
+    )

@@ -95,6 +95,19 @@ def seconds_of(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def undisturbed_seconds(call: Callable[[], object], on_gpu: bool = False) -> float:
+    """Seconds that one call takes on a machine that does nothing else, whatever it does now.
+
+    On a busy machine the wall clock counts the turns of other programs too; the processor's time does not,
+    but adds up over threads. The smaller of the two is the nearer one. A GPU has no such clock: there it is
+    the wall clock's.
+    """
+    started, processor_started = time.perf_counter(), time.process_time()
+    call()
+    processor_seconds, seconds = time.process_time() - processor_started, time.perf_counter() - started
+    return seconds if on_gpu else min(seconds, processor_seconds)
+
+
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of every call in every round; within a round the calls take turns.
 

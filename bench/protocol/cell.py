@@ -3,11 +3,21 @@
 Nothing here looks at the disk: which cells there are, the protocol alone decides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
+from bench.protocol.label_columns import label_columns, labels_in
+from bench.protocol.nearest_name import did_you_mean
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import CELL_STAGES, STAGES, Stage
+from imssl.errors import UserError
+from imssl.settings.labels import LabelSet
+
+CELL_NAMES = (
+    "A cell is named stage/dataset/method/seed-N, and with its labels where its stage has a cell for each, "
+    "such as finetune/phantom-chest/moco/seed-0/fraction-0.1."
+)
 
 
 @dataclass(frozen=True)
@@ -19,21 +29,21 @@ class Cell:
         dataset: its id.
         method: its id.
         seed: of the run.
-        fraction: share of the labels; None in stages without one cell per share.
+        labels: how many it may use; None in stages without one cell per label set.
     """
 
     stage: Stage
     dataset: str
     method: str
     seed: int
-    fraction: float | None = None
+    labels: LabelSet | None = None
 
     @property
     def folder(self) -> str:
         """Folder of the cell's results inside the output of its stage and method."""
-        if self.fraction is None:
+        if self.labels is None:
             return f"seed-{self.seed}"
-        return f"seed-{self.seed}/fraction-{self.fraction:g}"
+        return f"seed-{self.seed}/{self.labels.folder}"
 
     @property
     def dvc_stage(self) -> str:
@@ -42,16 +52,41 @@ class Cell:
         return f"{self.stage}@{group}"
 
     @property
+    def name(self) -> str:
+        """What a command line calls it: ``finetune/phantom-chest/moco/seed-0/fraction-0.1``."""
+        return f"{self.stage}/{self.dataset}/{self.method}/{self.folder}"
+
+    @property
     def title(self) -> str:
         """What a progress bar calls it."""
-        share = "" if self.fraction is None else f" {self.fraction:.3g}"
-        return f"{self.stage} {self.dataset} {self.method} seed {self.seed}{share}"
+        labels = "" if self.labels is None else f" {self.labels.id}"
+        return f"{self.stage} {self.dataset} {self.method} seed {self.seed}{labels}"
+
+
+def cell_fields(cell: Cell) -> dict[str, Any]:
+    """A cell as the fields of a record; its label set is two of them, see `bench.protocol.label_columns`."""
+    plain = {name: value for name, value in vars(cell).items() if name != "labels"}
+    return plain | label_columns(cell.labels)
+
+
+def cell_in(record: Mapping[str, Any]) -> Cell:
+    """The cell that a record is of, by the fields of :func:`cell_fields`."""
+    stage, dataset, method, seed = (record[name] for name in ("stage", "dataset", "method", "seed"))
+    return Cell(stage, dataset, method, seed, labels_in(record))
 
 
 def cells_of(stage: Stage, dataset: str, method: str, protocol: Protocol) -> list[Cell]:
     """The cells of one stage, data set and method, in the order in which they run."""
-    fractions = protocol.label_fractions if STAGES[stage].per_fraction else [None]
-    return [Cell(stage, dataset, method, seed, fraction) for seed in protocol.seeds for fraction in fractions]
+    return [
+        Cell(stage, dataset, method, seed, labels)
+        for seed in protocol.seeds
+        for labels in label_sets_of(stage, protocol)
+    ]
+
+
+def label_sets_of(stage: Stage, protocol: Protocol) -> list[LabelSet | None]:
+    """The label sets that a stage has cells for; None alone where its cells are not told apart by them."""
+    return [*protocol.label_sets] if STAGES[stage].per_label_set else [None]
 
 
 def all_cells(protocol: Protocol) -> Iterator[Cell]:
@@ -60,6 +95,37 @@ def all_cells(protocol: Protocol) -> Iterator[Cell]:
         for dataset in protocol.datasets:
             for method in protocol.methods:
                 yield from cells_of(stage, dataset, method, protocol)
+
+
+def cell_named(name: str, protocol: Protocol) -> Cell:
+    """The cell that a command line names.
+
+    Args:
+        name: as :attr:`Cell.name`.
+        protocol: to which it belongs.
+
+    Raises:
+        UserError: the protocol has no such cell; the message says which part of the name is wrong.
+    """
+    stage, dataset, method, *rest = [*name.strip("/").split("/"), "", "", ""]
+    for kind, part, known in (
+        ("stage with cells", stage, CELL_STAGES),
+        ("data set of params.yaml", dataset, list(protocol.datasets)),
+        ("method of params.yaml", method, list(protocol.methods)),
+    ):
+        if part not in known:
+            raise UserError(
+                f"cell {name}: “{part}” is no {kind}; there are: {', '.join(known)}."
+                f"{did_you_mean(part, known)} {CELL_NAMES}"
+            )
+    cells = {cell.folder: cell for cell in cells_of(cast(Stage, stage), dataset, method, protocol)}
+    folder = "/".join(part for part in rest if part)
+    if folder not in cells:
+        raise UserError(
+            f"cell {name}: “{folder}” is none of {stage}; there are: {', '.join(cells)}."
+            f"{did_you_mean(folder, cells)} {CELL_NAMES}"
+        )
+    return cells[folder]
 
 
 def dvc_stages(protocol: Protocol) -> list[str]:

@@ -6,14 +6,22 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.protocol.params_file import PARAMS
+from ruamel.yaml.error import YAMLError
+
+from bench.protocol.nearest_name import did_you_mean
+from bench.protocol.params_file import PARAMS, PROFILES, as_dvc_writes
 from bench.protocol.protocol import read_protocol
+from imssl.datasets.files import located
+from imssl.datasets.medmnist import file_name
 from imssl.durable import write_text
 from imssl.errors import UserError
+from imssl.paths import expanded
+from imssl.regular_file import read_regular
+from imssl.settings.datasets import IdcSettings, MedmnistSettings, PhantomSettings
+from imssl.settings.sources import AnyDataset
 
-FOLDER = Path(__file__).parent / "profiles"
 # Stands in a profile for the path of a data set, which is known only on the user's machine.
-PLACEHOLDER = re.compile(r"\{(nih|idc|idc_split|eyepacs|medmnist)\}")
+PLACEHOLDER = re.compile(r"\{(nih|idc|idc_split|eyepacs|kermany|medmnist)\}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Profile:
 
 def profiles() -> list[Profile]:
     """All profiles, from the quickest to the slowest."""
-    return [_read(name) for name in ("demo", "small", "medmnist", "paper")]
+    return [_read(name) for name in ("demo", "small", "study-medmnist", "study", "medmnist", "paper")]
 
 
 def use_profile(name: str, data_dir: Path | None, force: bool) -> str:
@@ -53,7 +61,9 @@ def use_profile(name: str, data_dir: Path | None, force: bool) -> str:
     """
     names = [profile.name for profile in profiles()]
     if name not in names:
-        raise UserError(f"there is no profile {name}; there are: {', '.join(names)}")
+        raise UserError(
+            f"there is no profile {name}; there are: {', '.join(names)}.{did_you_mean(name, names)}"
+        )
     profile = _read(name)
     placeholders = sorted(set(PLACEHOLDER.findall(profile.text)))
     if placeholders and data_dir is None:
@@ -67,11 +77,29 @@ def use_profile(name: str, data_dir: Path | None, force: bool) -> str:
         # Quoted, because YAML would not read a folder named "a: b", "x #1" or "2017" as text.
         text = text.replace(f"{{{placeholder}}}", "null" if path is None else _quoted(path))
         notes.append(f"  {placeholder}: {path or 'none found'}")
+    text = as_dvc_writes(text)
     if not force:
         _refuse_to_lose_edits(text)
     write_text(PARAMS, text)
-    read_protocol()
+    protocol = read_protocol()
+    absent = {name: files for name, settings in protocol.datasets.items() if (files := _absent(settings))}
+    for dataset, files in absent.items():
+        notes.append(f"warning: {dataset} needs {', '.join(map(str, files))}, which does not exist.")
+    if absent:
+        notes.append(f"Put that there, or have it downloaded with: bench download {' '.join(absent)}")
     return "\n".join([f"params.yaml is now profile {name}.", *notes, "Run it with: dvc repro"])
+
+
+def _absent(settings: AnyDataset) -> list[Path]:
+    """Files and folders that the settings of a data set name and that do not exist."""
+    if isinstance(settings, PhantomSettings):
+        return []
+    named = [located(path)] if (path := getattr(settings, "path", None)) else []
+    if isinstance(settings, MedmnistSettings):
+        named = [named[0] / file_name(settings.flag, settings.resolution)]
+    if isinstance(settings, IdcSettings) and settings.split_file is not None:
+        named.append(located(settings.split_file))
+    return [path for path in named if not path.exists()]
 
 
 def find_data(placeholder: str, folder: Path) -> str | None:
@@ -87,6 +115,7 @@ def find_data(placeholder: str, folder: Path) -> str | None:
     Raises:
         UserError: the folder does not exist.
     """
+    folder = expanded(str(folder))
     if not folder.is_dir():
         raise UserError(f"--data-dir {folder}: there is no such folder")
     if placeholder == "medmnist":
@@ -95,10 +124,14 @@ def find_data(placeholder: str, folder: Path) -> str | None:
     if placeholder == "idc_split":
         lists = [path for path in candidates if path.suffix == ".csv" and "histopath" in path.name.lower()]
         return lists[0].as_posix() if lists else None
-    looks_right = {"nih": _is_nih, "idc": _is_idc, "eyepacs": _is_eyepacs}[placeholder]
-    usual_names = {"nih": "nih-chestxray14", "idc": "breast-histopathology-images", "eyepacs": "eyepacs"}
+    looks_right, usual_name = {
+        "nih": (_is_nih, "nih-chestxray14"),
+        "idc": (_is_idc, "breast-histopathology-images"),
+        "eyepacs": (_is_eyepacs, "eyepacs"),
+        "kermany": (_is_kermany, "chest-xray-pneumonia"),
+    }[placeholder]
     matches = [path for path in candidates if looks_right(path)]
-    return (matches[0] if matches else folder / usual_names[placeholder]).as_posix()
+    return (matches[0] if matches else folder / usual_name).as_posix()
 
 
 def _is_nih(path: Path) -> bool:
@@ -106,11 +139,15 @@ def _is_nih(path: Path) -> bool:
 
 
 def _is_idc(path: Path) -> bool:
-    return any(re.search(r"(^|/)\d+/[01]/[^/]+_class[01]\.png$", name) for name in _names(path, depth=3))
+    return any(re.search(r"(^|/)\d+/[01]/[^/]+_class[01]\.\w+$", name) for name in _names(path, depth=3))
 
 
 def _is_eyepacs(path: Path) -> bool:
     return "trainLabels.csv" in _names(path)
+
+
+def _is_kermany(path: Path) -> bool:
+    return any(re.search(r"(^|/)(train|val|test)/(NORMAL|PNEUMONIA)(/|$)", name) for name in _names(path, 3))
 
 
 def _names(path: Path, depth: int = 1) -> list[str]:
@@ -134,7 +171,7 @@ def _readable_names(path: Path, depth: int) -> list[str]:
             if len(names) > 2000:
                 break
         return names
-    if path.suffix == ".zip" and zipfile.is_zipfile(path):
+    if path.suffix == ".zip" and path.is_file() and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
     return []
@@ -143,8 +180,11 @@ def _readable_names(path: Path, depth: int) -> list[str]:
 def _refuse_to_lose_edits(text: str) -> None:
     if not PARAMS.exists():
         return
-    current = PARAMS.read_text(encoding="utf-8", errors="replace")
-    if current != text and not any(_same_but_paths(profile.text, current) for profile in profiles()):
+    try:
+        current = read_regular(PARAMS).decode(errors="replace")
+    except OSError as error:
+        raise UserError(f"{PARAMS} cannot be read: {error.strerror}. Move it away.") from None
+    if current != text and not _is_a_profile(current):
         raise UserError(
             f"{PARAMS} has been edited since a profile wrote it, and your changes would be lost. "
             "Keep a copy of it, then run the command again with --force."
@@ -166,14 +206,26 @@ def _escaped_unless_printable(character: re.Match[str]) -> str:
     return character[0] if character[0].isprintable() else f"\\U{ord(character[0]):08x}"
 
 
-def _same_but_paths(template: str, text: str) -> bool:
-    parts = re.split(r"(\{[a-z_]+\})", template)
-    pattern = "".join(r"[^\n]*" if PLACEHOLDER.fullmatch(part) else re.escape(part) for part in parts)
-    return re.fullmatch(pattern, text) is not None
+def _is_a_profile(text: str) -> bool:
+    """Whether a text is a profile, however its lists are laid out and wherever its data are."""
+    try:
+        written = as_dvc_writes(text)
+    except (YAMLError, AttributeError, ValueError):  # not YAML, or not sections of values
+        return False
+    return any(_same_but_paths(profile.text, written) for profile in profiles())
+
+
+def _same_but_paths(template: str, written: str) -> bool:
+    parts = re.split(r"( path_\w+)", as_dvc_writes(PLACEHOLDER.sub(r"path_\1", template)))
+    # A path may be folded over several lines; one that there is not is no value at all.
+    pattern = "".join(
+        r"[^\n]*(?:\n {6,}[^\n]*)*" if part[:6] == " path_" else re.escape(part) for part in parts
+    )
+    return re.fullmatch(pattern, written) is not None
 
 
 def _read(name: str) -> Profile:
-    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (PROFILES / f"{name}.yaml").read_text(encoding="utf-8")
     head = {}
     for key in ("compares", "needs", "time"):
         match = re.search(rf"^# {key}: (.+)$", text, re.MULTILINE)

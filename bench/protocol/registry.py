@@ -10,20 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-import imssl
+import imssl.methods
+from bench.protocol.nearest_name import did_you_mean
 from bench.protocol.params_file import PARAMS, KeyPath, explain, line_of, read_params
 from bench.protocol.protocol import FILE_KEY, OPTIMISATION_KEY, Protocol, hyperparameters, values
+from bench.protocol.source_files.places import is_checkout, own_methods
 from imssl.errors import UserError
 from imssl.settings.pretraining import Optimisation, PretrainSettings
 
 if TYPE_CHECKING:
     from imssl.method import Method, MethodSettings
 
+# Of the suite's own method files; a project may have others, see bench.protocol.source_files.places.
 METHODS_FOLDER = Path(imssl.__file__).parent / "methods"
 
 # The methods of the paper's comparison, and further methods that show what the contract allows.
 BUILT_IN = ("random_init.py", "random_init_filled.py", "moco.py", "moco_mse.py", "moco_barlow.py")
-EXAMPLES = ("simclr.py", "byol.py", "simsiam.py", "vicreg.py", "masked_reconstruction.py")
+# Rows that evaluate what somebody else has trained, and the reference that has all labels.
+ROWS_OF_THE_SUITE = ("imagenet.py", "pretrained_elsewhere.py", "supervised.py")
+# What users can neither replace nor remove.
+OF_THE_SUITE = (*BUILT_IN, *ROWS_OF_THE_SUITE)
+EXAMPLES = (
+    "simclr.py",
+    "byol.py",
+    "simsiam.py",
+    "vicreg.py",
+    "masked_reconstruction.py",
+    "medaug.py",
+    "nnclr.py",
+    "dino.py",
+    "vicregl.py",
+)
 
 
 @dataclass(frozen=True)
@@ -49,21 +66,63 @@ class RegisteredMethod:
         return protocol.pretrain_of(dataset).model_copy(update={"optimisation": self.optimisation})
 
 
+def file_name_of(method: str) -> str:
+    """The file name of a method with this id: ``my_method.py`` for ``my-method``."""
+    return method.replace("-", "_") + ".py"
+
+
 def method_file(method: str, protocol: Protocol) -> Path:
     """The file of a method: named after its id (``moco-mse`` is moco_mse.py) or after its key ``file``.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or one in either folder.
     """
-    name = protocol.methods[method].get(FILE_KEY, method.replace("-", "_") + ".py")
-    available = sorted(path.name for path in METHODS_FOLDER.glob("[!_]*.py"))
+    name = protocol.methods[method].get(FILE_KEY, file_name_of(method))
+    folders = dict.fromkeys((METHODS_FOLDER, own_methods()))
+    available = sorted(path.name for folder in folders for path in folder.glob("[!_]*.py"))
     if name not in available:
         raise UserError(
             f"{line_of(('methods', method, FILE_KEY))}: methods.{method}: there is no file "
-            f"imssl/methods/{name}. There are: {', '.join(available)}. "
+            f"{_shown_folder(added_methods())}/{name}. There are: {', '.join(available)}."
+            f"{did_you_mean(str(name), available)} "
             f"Name the method after one of them, or give it the key {FILE_KEY}."
         )
-    return METHODS_FOLDER / name
+    holding = [folder / name for folder in folders if (folder / name).is_file()]
+    if len(holding) > 1:
+        raise UserError(
+            f"methods/{name} has the name of a method of the suite, which would be taken in its place. "
+            f"Rename the file and its row in {PARAMS}."
+        )
+    find_own_methods()
+    return holding[0]
+
+
+def added_methods() -> Path:
+    """The folder that an added method's file goes to: the project's, or in a checkout that of the suite."""
+    return METHODS_FOLDER if is_checkout() and not own_methods().is_dir() else own_methods()
+
+
+def place_of_method(file_name: str) -> Path:
+    """Where a method file of this name lies, or would be put."""
+    of_suite = METHODS_FOLDER / file_name
+    return of_suite if of_suite.is_file() else added_methods() / file_name
+
+
+def shown(file: Path) -> str:
+    """A method file as messages name it: methods/mine.py, or imssl/methods/moco.py of the suite."""
+    return f"{_shown_folder(file.parent)}/{file.name}"
+
+
+def _shown_folder(folder: Path) -> str:
+    return "methods" if folder == own_methods() != METHODS_FOLDER else "imssl/methods"
+
+
+def find_own_methods() -> None:
+    """Let the project's own method files be imported as modules of imssl.methods, after the suite's."""
+    # In the place of another project's, where this process has worked in one: of two files of one name the
+    # earlier project's would be taken. The first place is where the package itself was found.
+    of_project = [str(own_methods())] if own_methods().is_dir() else []
+    imssl.methods.__path__ = list(dict.fromkeys((imssl.methods.__path__[0], *of_project)))
 
 
 def load_method(method: str, protocol: Protocol, dataset: str | None = None) -> RegisteredMethod:
@@ -80,6 +139,11 @@ def load_method(method: str, protocol: Protocol, dataset: str | None = None) -> 
     file = method_file(method, protocol)
     module = importlib.import_module(f"imssl.methods.{file.stem}")
     method_class = only_method(module, file)
+    if method_class.reads_labels and not method_class.is_reference:
+        raise UserError(
+            f"{shown(file)}: {method_class.__name__} reads labels, so it can only be a "
+            "reference, out of ranks and comparisons: set is_reference = True, or leave reads_labels away."
+        )
     settings = _checked(method_class, protocol.written_settings(method), ("methods", method))
     if dataset is not None and method in protocol.datasets[dataset].methods:
         place = ("datasets", dataset, "methods", method)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.protocol.protocol import Protocol, values
+from imssl.device_kind import device_kind
 from imssl.settings.datasets import TRAINING_KEYS
 from imssl.settings.encoder import BLOCKS
 
@@ -31,6 +32,7 @@ class CellSize:
         labelled: training images whose labels it may use.
         labelled_validation: validation images whose labels may choose its epoch or strength.
         pretrains: whether its method trains at all.
+        takes_clean_pass: whether its method looks at all training images as they are after each epoch.
         fills_batch_norm: whether batch norm is filled from the training images after pretraining.
     """
 
@@ -40,6 +42,7 @@ class CellSize:
     labelled: int
     labelled_validation: int
     pretrains: bool
+    takes_clean_pass: bool
     fills_batch_norm: bool
 
 
@@ -54,9 +57,10 @@ class Work:
         encoded_images: images that go through an encoder without training.
         last_block_fits: labelled images that linear classifiers of the last block are fitted to.
         all_block_fits: the same for those of every block.
-        comparisons: label fractions whose features are compared by CKA.
+        comparisons: label sets whose features are compared by CKA.
         prediction_rows: rows of predictions that are stored.
         feature_rows: images whose features before and after fine-tuning are stored.
+        kept_features: images whose features of all blocks are kept for other cells, outside the results.
         encoders: that are stored.
     """
 
@@ -69,6 +73,7 @@ class Work:
     comparisons: float = 0
     prediction_rows: int = 0
     feature_rows: int = 0
+    kept_features: int = 0
     encoders: int = 0
 
 
@@ -81,11 +86,13 @@ class StageSpec:
         runs: what DVC runs it for: once, for each data set, or for each method on each data set.
         builds_on: stages whose results it reads.
         has_cells: whether it consists of cells, one per method and seed, that are kept on their own.
-        per_fraction: whether it has a cell for each share of the labels as well.
+        per_label_set: whether it has a cell for each share of the labels, or number per class, as well.
         settings: what of the protocol decides the numbers of a cell on a data set, besides the cells that
             it builds on.
         reads_images: whether a cell reads the prepared images.
         on_device: whether a cell computes with torch, on the protocol's device.
+        reads_features: whether a cell reads the features of the frozen encoder, which the first of the cells
+            that do so extracts (bench.cells.encoders).
         predictions: files with predictions on the test images, by block of the encoder; None: of the whole.
         work: what a cell has to do.
     """
@@ -94,10 +101,11 @@ class StageSpec:
     runs: Literal["once", "dataset", "method"]
     builds_on: tuple[Stage, ...] = ()
     has_cells: bool = True
-    per_fraction: bool = False
+    per_label_set: bool = False
     settings: Callable[[Protocol, str], dict[str, Any]] = lambda protocol, dataset: {}
     reads_images: bool = False
     on_device: bool = False
+    reads_features: bool = False
     predictions: Mapping[int | None, str] | None = None
     work: Callable[[CellSize], Work] = lambda size: Work()
 
@@ -113,13 +121,15 @@ def _data_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
 
 
 def _pretrain_settings(protocol: Protocol, dataset: str) -> dict[str, Any]:
-    # A method's row may have values of the optimiser, so they are told with the method.
+    # A method's row may have values of the optimiser, so they are recorded with the method.
     length_and_batch = protocol.pretrain_of(dataset).model_dump(mode="json", exclude={"optimisation"})
     return {
-        "encoder": values(protocol.encoder),
+        # The weights that a row starts from are recorded with the row, by their content.
+        "encoder": protocol.encoder.model_dump(mode="json", exclude={"weights"}),
         "pretrain": length_and_batch,
         "augmentation": values(protocol.augmentation_of(dataset)),
-        "hardware": values(protocol.hardware),
+        # A GPU rounds otherwise than a CPU, so `auto` is recorded as what it is here.
+        "hardware": values(protocol.hardware) | {"device": device_kind(protocol.hardware)},
     }
 
 
@@ -145,9 +155,10 @@ def _pretraining(size: CellSize) -> Work:
     images_at_least = max(images["train"], settings.batch_size)
     steps = settings.steps_on(images_at_least)
     epochs = -(-steps // settings.steps_per_epoch(images_at_least))
+    clean_passes = epochs * images["train"] if size.takes_clean_pass else 0
     return Work(
         pretraining_images=steps * settings.batch_size,
-        encoded_images=-(-epochs // settings.monitor_every) * monitored + filling,
+        encoded_images=-(-epochs // settings.monitor_every) * monitored + filling + clean_passes,
         encoders=1,
     )
 
@@ -167,10 +178,17 @@ def _finetuning(size: CellSize) -> Work:
     )
 
 
+def _part_of_a_pass(size: CellSize) -> float:
+    """Images that each of the cells would encode that read an encoder's features, if they took turns."""
+    label_sets = len(size.protocol.label_sets)
+    cells = sum(label_sets if spec.per_label_set else 1 for spec in STAGES.values() if spec.reads_features)
+    return sum(size.images.values()) / cells
+
+
 def _frozen_fit(size: CellSize) -> Work:
     images = size.images
     return Work(
-        encoded_images=sum(images.values()),
+        encoded_images=_part_of_a_pass(size),
         last_block_fits=size.labelled,
         prediction_rows=images["val"] + images["test"],
     )
@@ -178,15 +196,16 @@ def _frozen_fit(size: CellSize) -> Work:
 
 def _nearest_neighbours(size: CellSize) -> Work:
     images = size.images
-    return Work(encoded_images=sum(images.values()), prediction_rows=images["val"] + images["test"])
+    return Work(encoded_images=_part_of_a_pass(size), prediction_rows=images["val"] + images["test"])
 
 
 def _probing(size: CellSize) -> Work:
     images = size.images
     return Work(
-        encoded_images=sum(images.values()),
+        encoded_images=_part_of_a_pass(size),
         all_block_fits=images["train"],
         prediction_rows=BLOCKS * images["test"],
+        kept_features=sum(images.values()),
     )
 
 
@@ -209,10 +228,10 @@ STAGES: dict[str, StageSpec] = {
         work=_pretraining,
     ),
     "finetune": StageSpec(
-        about="all weights of the encoder, on every share of the labels",
+        about="all weights of the encoder, on every label set",
         runs="method",
         builds_on=("pretrain",),
-        per_fraction=True,
+        per_label_set=True,
         settings=_finetune_settings,
         reads_images=True,
         on_device=True,
@@ -220,27 +239,29 @@ STAGES: dict[str, StageSpec] = {
         work=_finetuning,
     ),
     "frozen": StageSpec(
-        about="a linear classifier on the frozen encoder's last block, on every share of the labels",
+        about="a linear classifier on the frozen encoder's last block, on every label set",
         runs="dataset",
         builds_on=("pretrain",),
-        per_fraction=True,
+        per_label_set=True,
         settings=lambda protocol, dataset: {
             "linear": values(protocol.linear),
             "validation_labels": protocol.validation_labels,
         },
         reads_images=True,
         on_device=True,
+        reads_features=True,
         predictions={None: PREDICTIONS_FILE},
         work=_frozen_fit,
     ),
     "knn": StageSpec(
-        about="nearest neighbours of the frozen encoder's last block, on every share of the labels",
+        about="nearest neighbours of the frozen encoder's last block, on every label set",
         runs="dataset",
         builds_on=("pretrain",),
-        per_fraction=True,
+        per_label_set=True,
         settings=lambda protocol, dataset: {"knn": values(protocol.knn)},
         reads_images=True,
         on_device=True,
+        reads_features=True,
         predictions={None: PREDICTIONS_FILE},
         work=_nearest_neighbours,
     ),
@@ -251,6 +272,7 @@ STAGES: dict[str, StageSpec] = {
         settings=lambda protocol, dataset: {"probe": values(protocol.probe)},
         reads_images=True,
         on_device=True,
+        reads_features=True,
         predictions={block: f"predictions_block_{block}.csv" for block in range(1, BLOCKS + 1)},
         work=_probing,
     ),
@@ -259,10 +281,10 @@ STAGES: dict[str, StageSpec] = {
         runs="dataset",
         builds_on=("finetune",),
         settings=lambda protocol, dataset: {"reuse": values(protocol.reuse)},
-        work=lambda size: Work(comparisons=len(size.protocol.label_fractions)),
+        work=lambda size: Work(comparisons=len(size.protocol.label_sets)),
     ),
     "ks": StageSpec(
-        about="KS distance of the outputs at small shares of the labels to those at all labels",
+        about="KS distance of the outputs with few labels to those at all labels",
         runs="dataset",
         builds_on=("finetune",),
     ),

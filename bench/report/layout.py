@@ -25,16 +25,44 @@ METRIC_NAMES = {
 # Of all other metrics the higher value is the better one.
 LOWER_IS_BETTER = frozenset({"brier_score", "calibration_error"})
 
-EVALUATION_NAMES = {
-    "finetune": "Fine-tuning of all weights",
-    "frozen": "Linear classifier on the frozen encoder",
-    "knn": "Nearest neighbours on the frozen encoder",
-    "probe": "Linear probes of each block",
+
+@dataclass(frozen=True)
+class EvaluationWords:
+    """What the pages call an evaluation.
+
+    Attributes:
+        title: of its tables.
+        within_sentence: the same after "ahead beyond chance in".
+        short: heading of its column where several evaluations stand side by side.
+        remark: what the title of a chart adds where not all weights are trained; may be empty.
+    """
+
+    title: str
+    within_sentence: str
+    short: str
+    remark: str = ""
+
+
+# Every stage of bench.protocol.stage_specs that leaves predictions, in the order of the pages.
+EVALUATIONS = {
+    "finetune": EvaluationWords("Fine-tuning of all weights", "fine-tuning", "fine-tuning"),
+    "frozen": EvaluationWords(
+        "Linear classifier on the frozen encoder",
+        "the linear classifier on the frozen encoder",
+        "frozen, linear",
+        ", frozen encoder",
+    ),
+    "knn": EvaluationWords(
+        "Nearest neighbours on the frozen encoder",
+        "nearest neighbours",
+        "frozen, kNN",
+        ", nearest neighbours",
+    ),
+    "probe": EvaluationWords("Linear probes of each block", "linear probes", "probes"),
 }
-# What the title of a chart says of an evaluation that has not trained all weights.
-EVALUATION_REMARKS = {"frozen": ", frozen encoder", "knn": ", nearest neighbours"}
-# The evaluations that there are for every share of the labels.
-BY_FRACTION = tuple(name for name in EVALUATION_NAMES if STAGES[name].per_fraction)
+EVALUATION_NAMES = {evaluation: words.title for evaluation, words in EVALUATIONS.items()}
+# The evaluations that there are for every label set.
+BY_LABEL_SET = tuple(name for name in EVALUATION_NAMES if STAGES[name].per_label_set)
 KERNEL_NAMES = {"linear": "linear kernel", "rbf": "RBF kernel"}
 
 # After Okabe & Ito (2008), told apart by readers with any common colour vision, and dark enough to stand at
@@ -44,7 +72,9 @@ COLOURS = ("#0072B2", "#D55E00", "#00835F", "#B4588F", "#333333", "#A87300", "#2
 DARK_COLOURS = ("#4AA8E0", "#F28C4B", "#2FBF93", "#DE95C4", "#E4E4E4", "#E0A526", "#7CC4F0", "#D8CE3C")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right")
 
-Mark = Literal["", "best", "tied", "better", "worse"]
+# What stands over all data sets, and is computed anew where the reader leaves some out.
+Aggregate = Literal["score", "mean_rank", "iqm", "improvement"]
+Mark = Literal["", "better", "worse"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +101,8 @@ class Entry:
     Attributes:
         text: the number, or what stands in its place.
         small: lines below it, in small type.
-        mark: ``best``; ``tied``: not distinguishable from the best; ``better`` or ``worse`` than the
-            baseline, distinguishably; or nothing.
+        mark: ``worse`` than the best of the column, or than the baseline, beyond chance; ``better`` than the
+            baseline; or nothing.
         hole: whether a result is missing here.
         title: a longer explanation.
         numeric: aligned to the right.
@@ -87,6 +117,23 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """An image as the page shows it.
+
+    Attributes:
+        address: ``data:`` URL of a PNG.
+        words: the same in words.
+        width: of the PNG in pixels.
+        height: likewise.
+    """
+
+    address: str
+    words: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class Row:
     """One row of a table; rows of one group share a heading.
 
@@ -97,6 +144,7 @@ class Row:
         group: heading shared with the rows before and after it.
         link: address of the page about what the heading names.
         note: a warning below the heading.
+        picture: before the heading.
     """
 
     label: str
@@ -105,6 +153,7 @@ class Row:
     group: str = ""
     link: str = ""
     note: str = ""
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -118,9 +167,13 @@ class Column:
         group: heading shared with the columns before and after it.
         group_small: second line of that.
         dataset: that its cells are about; the filter finds it by this.
-        fraction: of the labels, likewise.
-        place: fraction or block of its cells, as the cell details name it; empty: no details.
+        labels: id of the label set, likewise.
+        place: label set or block of its cells, as the cell details name it; empty: no details.
         lower_is_better: that sorting by it starts with the lowest number.
+        metric: of its cells, where the filter of metrics must distinguish it from those beside it.
+        evaluation: of its cells, where the table is about several.
+        aggregate: what its cells are over all data sets, which filters recompute: ``score``, ``mean_rank``,
+            ``iqm`` or ``improvement``.
     """
 
     label: str
@@ -129,9 +182,12 @@ class Column:
     group: str = ""
     group_small: str = ""
     dataset: str = ""
-    fraction: str = ""
+    labels: str = ""
     place: str = ""
     lower_is_better: bool = False
+    metric: str = ""
+    evaluation: str = ""
+    aggregate: Aggregate | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +239,9 @@ class Figure:
         spec: Vega-Lite, drawn by the page.
         size: width and height of the drawing in pixels, about; the page keeps room of this shape.
         note: what the chart cannot show; may be empty.
+        dataset: that it is about; the filter finds it by this.
+        labels: id of the label set, likewise; empty: all of them.
+        others: records of the methods beyond those drawn, which the page draws when they are ticked.
     """
 
     id: str
@@ -191,6 +250,9 @@ class Figure:
     spec: dict[str, Any]
     size: tuple[int, int]
     note: str = ""
+    dataset: str = ""
+    labels: str = ""
+    others: tuple[dict[str, Any], ...] = ()
 
 
 @cache
@@ -233,6 +295,6 @@ def percent(share: float) -> str:
 
 
 def listed(items: Sequence[object]) -> str:
-    """Words as in a sentence: a, b and c."""
+    """Words as in a sentence: a, b and c; empty where there are none, so that it can be asked for."""
     words = [str(item) for item in items]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)

@@ -2,7 +2,8 @@
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,29 +11,44 @@ from typing import Any
 from altair.utils.schemapi import debug_mode
 from threadpoolctl import threadpool_limits
 
-from bench.analysis.analyse import analyse
 from bench.analysis.document import results_document, write_document
 from bench.cells.files import REPORTS, write_json, write_table
+from bench.cells.store.last_checks import LastCheck
 from bench.machine.workers import side_by_side
 from bench.protocol.protocol import Protocol
-from bench.report.charts.plot_tables import write_plot_tables
+from bench.report.answer.headline import headline
+from bench.report.answer.run_facts import (
+    PAPER,
+    PAPER_CODE,
+    are_all_synthetic,
+    banner,
+    documentation_beside,
+    last_computed,
+    project_links,
+    suite_version,
+)
+from bench.report.answer.score_parts import score_parts
+from bench.report.charts.plot_tables import write_metric_rows, write_plot_tables, write_plots_page
 from bench.report.charts.vega import chart_script
 from bench.report.entries import styles_of
-from bench.report.layout import BY_FRACTION, EVALUATION_NAMES, METRIC_NAMES, Figure, listed, percent
+from bench.report.layout import BY_LABEL_SET, EVALUATION_NAMES, METRIC_NAMES, Figure, listed
+from bench.report.material.label_counts import name_with_counts, words_with_counts
 from bench.report.page import render
 from bench.report.pages import background
+from bench.report.pages.checks_panel import checks_panel, standing_checks
 from bench.report.pages.dataset_page import dataset_context
 from bench.report.pages.dataset_parts import DatasetCharts, chart_tables, dataset_charts
 from bench.report.pages.details import cell_details
-from bench.report.pages.headline import headline
 from bench.report.pages.method_page import method_context, own_curves
-from bench.report.tables.comparisons import Scope, difference_table, score_table
+from bench.report.pages.row_remarks import departure_words, origins_that_differ
+from bench.report.tables.comparisons import Scope, difference_table, score_table, untrained_table
 from bench.report.tables.other_metrics import other_metric_tables
 from bench.report.tables.over_datasets import aggregate_table, efficiency_table
 from bench.report.tables.paper_tables import claim_table, differences_counted, ledger_table
-from bench.report.view import View, view_of
-from bench.summary.read import read_results, synthetic_datasets
-from bench.summary.summary import Summary, summarise
+from bench.report.tables.standings import standings_table
+from bench.report.view import View, view_of_results
+from bench.summary.read import Place, laid_out, read_results
+from bench.summary.summary import Summary, synthetic_datasets
 from imssl.durable import write_text
 
 LEADERBOARD = REPORTS / "leaderboard.html"
@@ -42,28 +58,65 @@ DOCUMENT = REPORTS / "results.json"
 METHODS = REPORTS / "methods"
 DATASETS = REPORTS / "datasets"
 
+# Of the leaderboard: id and name of every section, and of its parts.
+Part = tuple[str, str]
+CONTENTS: list[tuple[str, str, list[Part]]] = [
+    (
+        "who-wins",
+        "1. Who wins, and is it real?",
+        [("standings", "Mean score"), ("label-efficiency", "Label efficiency"), *EVALUATION_NAMES.items()],
+    ),
+    ("paper", "2. Does the paper reproduce?", []),
+    (
+        "why",
+        "3. Why?",
+        [
+            ("probes", "Probing profile"),
+            ("feature-reuse", "Feature reuse"),
+            ("stability", "Stability of outputs"),
+            ("pretraining-curves", "Pretraining curves"),
+            ("cost", "Cost against quality"),
+            ("encoder-saw", "What the encoder saw"),
+        ],
+    ),
+    ("trust", "4. Can I trust it?", []),
+    ("glossary", "Glossary", []),
+]
 
-def write_reports(protocol: Protocol) -> Path:
-    """Write the pages, the tidy table of all results and the short metrics for ``dvc metrics show``.
+
+def write_reports(protocol: Protocol, place: Place = laid_out, checks: Sequence[LastCheck] = ()) -> Path:
+    """Write the pages, the tidy table of all results and what DVC shows of them.
 
     Cells that are missing, failed, stale or damaged show as holes; nothing is averaged over them. Equal
     results give equal files. The page of a method or data set that is no longer in the protocol is removed.
 
+    Args:
+        protocol: whose results.
+        place: where each cell is looked for.
+        checks: what verbs have last found, for the leaderboard to show.
+
     Returns:
         The leaderboard's file.
     """
-    # BLAS on one thread: the data sets and pages are side by side already, and its threads would wait for
-    # one another.
+    with _without_collector():
+        return write_view(view_of_results(protocol, read_results(protocol, place)), checks)
+
+
+def write_view(view: View, checks: Sequence[LastCheck] = ()) -> Path:
+    """Write the reports of a run that is read and analysed; see write_reports."""
+    summary = view.summary
+    protocol, short = summary.protocol, short_metrics(summary)
+    # As in view_of_results: the pages are side by side.
     with _without_collector(), threadpool_limits(1, user_api="blas"):
-        summary = summarise(protocol, read_results(protocol))
-        analysis = analyse(summary)
         files: list[Callable[[], object]] = [
-            lambda: write_document(DOCUMENT, results_document(summary, analysis)),
+            lambda: write_document(DOCUMENT, results_document(summary, view.analysis)),
             lambda: write_table(RESULTS_TABLE, summary.results.table),
-            lambda: write_json(METRICS, short_metrics(summary)),
+            lambda: write_json(METRICS, short),
+            lambda: write_metric_rows(short, (protocol.label_shares[0], protocol.label_shares[-1])),
             lambda: write_plot_tables(summary),
+            write_plots_page,
         ]
-        side_by_side(pages(view_of(summary, analysis)) + files)
+        side_by_side(pages(view, checks=checks) + files)
     _remove_others(METHODS, list(protocol.methods))
     _remove_others(DATASETS, list(protocol.datasets))
     return LEADERBOARD
@@ -81,36 +134,56 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def pages(view: View) -> list[Callable[[], None]]:
-    """Tasks that write the leaderboard and a page for each method and data set."""
+def pages(
+    view: View,
+    folder: Path = REPORTS,
+    without_images: Collection[str] = (),
+    checks: Sequence[LastCheck] = (),
+) -> list[Callable[[], None]]:
+    """Tasks that write the leaderboard and a page for each method and data set.
+
+    Args:
+        view: what they show.
+        folder: that they go to.
+        without_images: data sets of which no images are shown.
+        checks: what verbs have last found, for the leaderboard to show.
+    """
     protocol = view.summary.protocol
     # Checking every part of every chart against Vega-Lite's schema takes longer than drawing them.
     with debug_mode(False):
         charts = {dataset: dataset_charts(view, dataset) for dataset in protocol.datasets}
+    for dataset in without_images:
+        charts[dataset] = replace(charts[dataset], samples=[])
     details = cell_details(view.summary)
     synthetic = synthetic_datasets(protocol, view.summary.results)
     frame = {
         "profile": protocol.profile,
+        "version": suite_version(),
+        "computed": last_computed(view.summary.results),
         "synthetic": listed(synthetic),
         "synthetic_count": len(synthetic),
+        "banner": banner(protocol, view.summary.results, tuple(protocol.datasets)),
         "styles": [styles_of(view.summary)[name] for name in view.drawn],
+        "looks": _looks(view),
+        "documentation": documentation_beside(folder),
         "methods": list(protocol.methods),
         "datasets": list(protocol.datasets),
     }
     chart_script()  # once, and not in each of the processes that write the pages
 
     def leaderboard() -> None:
-        context = leaderboard_context(view, charts) | {"details": details}
-        write_text(LEADERBOARD, render("leaderboard.html", frame | context))
+        context = leaderboard_context(view, charts, checks) | {"details": details | {"root": ""}}
+        write_text(folder / LEADERBOARD.name, render("leaderboard.html", frame | context))
 
     def of_method(method: str) -> None:
         with debug_mode(False):
             context = method_context(view, method, own_curves(view, method), details, "../")
-        write_text(METHODS / f"{method}.html", render("method.html", frame | context))
+        write_text(folder / METHODS.name / f"{method}.html", render("method.html", frame | context))
 
     def of_dataset(dataset: str) -> None:
-        context = dataset_context(view, dataset, charts[dataset], details, "../")
-        write_text(DATASETS / f"{dataset}.html", render("dataset.html", frame | context))
+        shows_images = dataset not in without_images
+        context = dataset_context(view, dataset, charts[dataset], details, "../", shows_images)
+        write_text(folder / DATASETS.name / f"{dataset}.html", render("dataset.html", frame | context))
 
     return [
         leaderboard,
@@ -120,32 +193,35 @@ def pages(view: View) -> list[Callable[[], None]]:
 
 
 def short_metrics(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
-    """Means of the primary metrics: data set, method, then ``finetune 0.01``, ``probe block 4`` and so on."""
+    """Means of the primary metrics by data set, method and ``knn 5-per-class``, ``probe block 4``, ..."""
     short: dict[str, dict[str, dict[str, float]]] = {}
     for name in summary.measured:
         mean = summary.mean(name)
         wanted = name.evaluation in EVALUATION_NAMES and name.class_name == ""
         if wanted and mean is not None and name.metric == summary.primary(name.dataset):
-            place = f"block {name.block}" if name.evaluation == "probe" else f"{name.fraction:g}"
+            place = f"block {name.block}" if name.labels is None else name.labels.id
             place = f"{name.evaluation} {place}"
             short.setdefault(name.dataset, {}).setdefault(name.method, {})[place] = round(mean, 6)
     return short
 
 
-def leaderboard_context(view: View, charts: dict[str, DatasetCharts]) -> dict[str, Any]:
+def leaderboard_context(
+    view: View, charts: dict[str, DatasetCharts], checks: Sequence[LastCheck]
+) -> dict[str, Any]:
     """What leaderboard.html places besides the frame of all pages."""
     summary = view.summary
     protocol, results = summary.protocol, summary.results
     scope = Scope(view, tuple(protocol.datasets), "")
-    fraction = protocol.label_fractions[0]
+    smallest = protocol.label_shares[0]
     parts = list(charts.values())
-    numbers = [chart_tables(view, dataset, view.drawn) for dataset in protocol.datasets]
+    numbers = [chart_tables(view, dataset, view.methods) for dataset in protocol.datasets]
     evaluations: list[dict[str, Any]] = [
         {
             "id": evaluation,
             "name": name,
             "scores": score_table(scope, evaluation),
             "differences": difference_table(scope, evaluation),
+            "untrained": untrained_table(scope, evaluation),
             "aggregates": aggregate_table(scope, evaluation),
             "others": other_metric_tables(scope, evaluation),
         }
@@ -153,23 +229,33 @@ def leaderboard_context(view: View, charts: dict[str, DatasetCharts]) -> dict[st
     ]
     return {
         "root": "",
+        "paper": PAPER,
+        "paper_code": PAPER_CODE,
+        "project_links": project_links(),
+        "all_synthetic": are_all_synthetic(protocol, results),
+        "baseline": protocol.report.baseline,
+        "contents": CONTENTS,
+        "standings": standings_table(scope),
+        "score_parts": score_parts(view),
         "introduction": background.introduction(protocol),
         "headline": headline(view),
-        "warnings": background.warnings(protocol, results),
+        "warnings": background.warnings(protocol, results) + origins_that_differ(protocol),
         "completeness": background.completeness(results),
         "holes": background.holes(results),
         "evaluations": evaluations,
         "evaluation_names": EVALUATION_NAMES,
-        "fractions": [(f"{share:g}", percent(share)) for share in protocol.label_fractions],
+        "label_sets": [
+            (labels.id, name_with_counts(summary, scope.datasets, labels)) for labels in protocol.label_sets
+        ],
         "claims": claim_table(view.analysis.claims, view.analysis.claim_effects, protocol.report.level),
         "ledger": ledger_table(view.analysis.ledger),
         "ledger_words": differences_counted(view.analysis.ledger),
-        "metrics": _metrics_shown(evaluations),
-        "efficiency_tables": [efficiency_table(scope, name) for name in BY_FRACTION],
+        "metrics": _metrics_shown(summary, evaluations),
+        "efficiency_tables": [efficiency_table(scope, name) for name in BY_LABEL_SET],
         "efficiency": [part.efficiency["finetune"] for part in parts if "finetune" in part.efficiency],
         "probe": _all(part.probe for part in parts),
         "probe_numbers": [tables.probe for tables in numbers],
-        "cka": [part.cka["linear", fraction] for part in parts if ("linear", fraction) in part.cka],
+        "cka": [part.cka["linear", smallest] for part in parts if ("linear", smallest) in part.cka],
         "cka_numbers": [tables.cka[0] for tables in numbers],
         "ks": _all(part.ks for part in parts),
         "outputs": _all(part.outputs for part in parts),
@@ -180,17 +266,30 @@ def leaderboard_context(view: View, charts: dict[str, DatasetCharts]) -> dict[st
         "cost": _all(part.cost for part in parts),
         "cost_numbers": [tables.cost for tables in numbers],
         "strips": [strip for part in parts for strip in part.samples],
-        "smallest": percent(fraction),
+        "smallest": words_with_counts(summary, scope.datasets, smallest),
         "cards": background.data_cards(protocol, results),
         "protocol_sections": background.protocol_sections(protocol),
+        "last_checks": checks_panel(summary, checks),
+        "standing_checks": standing_checks(summary),
         "provenance": background.provenance_table(results),
         "tuning": background.tuning_words(protocol),
+        "departures": departure_words(protocol),
     }
 
 
-def _metrics_shown(evaluations: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The metrics that have tables of their own: id and name."""
+def _looks(view: View) -> dict[str, Any]:
+    """What the script draws and counts by: methods, the best first, with their looks, and label sets."""
+    styles = styles_of(view.summary)
+    return {
+        "methods": [[name, styles[name].place, styles[name].shape] for name in view.methods],
+        "label_sets": [labels.id for labels in view.summary.protocol.label_sets],
+    }
+
+
+def _metrics_shown(summary: Summary, evaluations: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The metrics that are the primary one of a data set, or have tables of their own: id and name."""
     shown = {table.metric for evaluation in evaluations for table in evaluation["others"]}
+    shown |= {summary.primary(dataset) for dataset in summary.protocol.datasets}
     return [(metric, name) for metric, name in METRIC_NAMES.items() if metric in shown]
 
 

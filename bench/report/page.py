@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.report.answer.glossary import TERMS, glossed, name_of
 from bench.report.charts.vega import CONFIG, chart_script
 from bench.report.layout import COLOURS, DARK_COLOURS
 
@@ -44,7 +45,18 @@ def render(template: str, context: dict[str, Any]) -> str:
         context: what it names.
     """
     page = _environment().get_template(template)
-    return page.render(**context, scripts=_scripts(), style=_style(), chart_look=CONFIG)
+    glossary = [(name_of(names), names[0], meaning) for names, meaning in TERMS.items()]
+    return page.render(**context, scripts=_scripts(), style=_style(), chart_look=CONFIG, glossary=glossary)
+
+
+def render_part(template: str, context: dict[str, Any]) -> Markup:
+    """A piece of a page, to be placed in one.
+
+    Args:
+        template: file in the folder of templates.
+        context: what it names.
+    """
+    return Markup(_environment().get_template(template).render(**context))
 
 
 def json_block(content: Any) -> Markup:
@@ -64,14 +76,18 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["json_block"] = json_block
+    environment.filters["glossed"] = glossed
     return environment
 
 
 @cache
 def _scripts() -> tuple[Inlined, ...]:
     """In the order in which they run: what a reader clicks first, then what draws, then what is drawn."""
+    # The parts of one script: what is computed, what is shown, what is clicked.
+    names = ("view.js", "scores.js", "aggregates.js", "shown.js", "heads.js", "cell.js", "page.js")
+    of_page = [(TEMPLATES / name).read_text(encoding="utf-8") for name in names]
     return (
-        _inlined((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        _inlined("\n".join(of_page)),
         _inlined(chart_script()),
         _inlined((TEMPLATES / "charts.js").read_text(encoding="utf-8")),
     )

@@ -1,20 +1,25 @@
 """What every page is made from: the summary, the analysis found by place, and which methods stand where."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
-from bench.analysis.analyse import Analysis
-from bench.cells.method_facts import reference_methods
+from bench.analysis.analyse import Analysis, analyse
+from bench.cells.method_facts import reference_methods, untrained_methods
+from bench.protocol.label_columns import labels_in
+from bench.protocol.protocol import Protocol
 from bench.report.entries import styles_of
 from bench.report.layout import Row
-from bench.report.wording import REFERENCES
-from bench.summary.summary import Summary
+from bench.report.material.wording import REFERENCE
+from bench.summary.read import Results
+from bench.summary.summary import Summary, summarise
 
-PLACE = ["dataset", "evaluation", "fraction", "block", "method"]
-OVERALL = ["evaluation", "fraction", "block", "method"]
+PLACE = ["dataset", "evaluation", "labels", "block", "method"]
+OVERALL = ["evaluation", "labels", "block", "method"]
 
 Record = dict[str, Any]
 Records = dict[tuple[Hashable, ...], Record]
@@ -29,11 +34,15 @@ class View:
         analysis: every comparison.
         ranks: rows of the analysis by PLACE.
         differences: likewise.
-        aggregates: by OVERALL; fraction and block are None for the row over all of them.
+        untrained_differences: likewise.
+        score_differences: by evaluation, reference and method.
+        aggregates: by OVERALL; label set and block are None for the row over all of them.
         efficiency: by data set, evaluation and method.
-        methods: ids, the lowest mean rank first where all have one, otherwise in the protocol's order; the
-            references last.
-        references: ids of the methods that do not pretrain.
+        standings: by evaluation and method.
+        methods: ids, the highest mean score of fine-tuning first; those without one last, in the protocol's
+            order.
+        references: ids of the methods that the others are measured against.
+        untrained: those of them whose weights nobody has trained.
         drawn: those that charts show.
     """
 
@@ -41,16 +50,24 @@ class View:
     analysis: Analysis
     ranks: Records
     differences: Records
+    untrained_differences: Records
+    score_differences: Records
     aggregates: Records
     efficiency: Records
+    standings: Records
     methods: tuple[str, ...]
     references: tuple[str, ...]
+    untrained: tuple[str, ...]
     drawn: tuple[str, ...]
 
     @property
     def several(self) -> bool:
         """Whether there are methods to rank."""
         return len(self.methods) - len(self.references) > 1
+
+    def ordered(self, evaluation: str) -> list[str]:
+        """All methods, the highest mean score of an evaluation first; those without one last."""
+        return _ordered(list(self.summary.protocol.methods), self.standings, evaluation)
 
     def head(self, method: str, root: str) -> Row:
         """A method's row without entries.
@@ -59,44 +76,54 @@ class View:
             method: its id.
             root: of the reports, as seen from the page.
         """
-        group = REFERENCES if self.several and method in self.references else ""
-        return Row(method, (), styles_of(self.summary)[method], group, f"{root}methods/{method}.html")
+        note = REFERENCE if self.several and method in self.references else ""
+        style = styles_of(self.summary)[method]
+        return Row(method, (), style, link=f"{root}methods/{method}.html", note=note)
+
+
+def view_of_results(protocol: Protocol, results: Results) -> View:
+    """Every statistic of some results, as the pages show them."""
+    # BLAS on one thread: the data sets are side by side already, and its threads would wait for one another.
+    with threadpool_limits(1, user_api="blas"):
+        summary = summarise(protocol, results)
+        return view_of(summary, analyse(summary))
 
 
 def view_of(summary: Summary, analysis: Analysis) -> View:
     """Gather what the pages show."""
-    aggregates = _records_by(analysis.aggregates, OVERALL)
     references = reference_methods(summary.protocol)
-    ranked = [method for method in summary.protocol.methods if method not in references]
-    methods = _ordered(ranked, aggregates) + references
+    standings = _records_by(analysis.standings, ["evaluation", "method"])
+    methods = _ordered(list(summary.protocol.methods), standings, "finetune")
     return View(
         summary=summary,
         analysis=analysis,
         ranks=_records_by(analysis.ranks, PLACE),
         differences=_records_by(analysis.differences, PLACE),
-        aggregates=aggregates,
+        untrained_differences=_records_by(analysis.untrained_differences, PLACE),
+        score_differences=_records_by(analysis.score_differences, ["evaluation", "baseline", "method"]),
+        aggregates=_records_by(analysis.aggregates, OVERALL),
         efficiency=_records_by(analysis.label_efficiency, ["dataset", "evaluation", "method"]),
+        standings=standings,
         methods=tuple(methods),
         references=tuple(references),
+        untrained=tuple(untrained_methods(summary.protocol)),
         drawn=tuple(drawn_methods(list(summary.protocol.methods), summary.protocol.report.baseline, methods)),
     )
 
 
 def _records_by(table: pd.DataFrame, keys: Sequence[str]) -> Records:
-    records = [{str(k): v for k, v in record.items()} for record in table.to_dict("records")]
-    return {
-        tuple(None if pd.isna(record[key]) else record[key] for key in keys): record for record in records
-    }
+    """Rows of a table by some of their columns; ``labels`` is the label set, which has two of its own."""
+    records = {}
+    for row in table.to_dict("records"):
+        record = {str(name): value for name, value in row.items()}
+        values = record | ({"labels": labels_in(record)} if "labels" in keys else {})
+        records[tuple(None if pd.isna(values[key]) else values[key] for key in keys)] = record
+    return records
 
 
-def _ordered(methods: list[str], aggregates: Records) -> list[str]:
-    ranks: dict[str, float] = {}
-    for method in methods:
-        overall = aggregates.get(("finetune", None, None, method))
-        if overall is None or pd.isna(overall["mean_rank"]):
-            return methods
-        ranks[method] = overall["mean_rank"]
-    return sorted(methods, key=lambda method: ranks[method])
+def _ordered(methods: list[str], standings: Records, evaluation: str) -> list[str]:
+    scores = {method: standings[evaluation, method]["mean_score"] for method in methods}
+    return sorted(methods, key=lambda method: math.inf if pd.isna(scores[method]) else -scores[method])
 
 
 # More lines than colours cannot be told apart; the tables hold everything.

@@ -1,10 +1,9 @@
 """Stage ``finetune``: all weights of the encoder, on every share of the labels."""
 
-import numpy as np
 import pandas as pd
 
 from bench.cells.encoders import load_encoder
-from bench.cells.files import FEATURES_FILE, HISTORY_FILE, METRICS_FILE, write_json, write_table
+from bench.cells.files import FEATURES_FILE, HISTORY_FILE, METRICS_FILE, write_arrays, write_json, write_table
 from bench.cells.job import Job
 from bench.cells.predictions import write_predictions, write_subset
 from bench.cells.scores import labels_used, number_rows, score_rows
@@ -15,7 +14,6 @@ from imssl.device import on_device
 from imssl.encoder import Encoder
 from imssl.features import pooled_features
 from imssl.finetune import FinetuneRecipe, finetune
-from imssl.settings.labels import LabelSet
 
 
 def compute(job: Job) -> None:
@@ -23,8 +21,7 @@ def compute(job: Job) -> None:
     cell, protocol, prepared = job.cell, job.protocol, job.prepared
     encoder = load_encoder(job.built_on("pretrain"), protocol, prepared)
     on_device(encoder, job.device)
-    label_set = LabelSet(fraction=cell.fraction)
-    labelled = draw_labels(prepared, label_set, cell.seed, protocol.validation_labels)
+    labelled = draw_labels(prepared, job.labels, cell.seed, protocol.validation_labels)
     write_subset(job.folder, prepared, labelled)
     recipe = FinetuneRecipe(
         prepared=prepared,
@@ -39,7 +36,8 @@ def compute(job: Job) -> None:
     write_table(job.folder / HISTORY_FILE, pd.DataFrame(tuned.history))
     write_predictions(job.folder, prepared, tuned.validation_probabilities, tuned.test_probabilities)
     labels = prepared.labels()[prepared.indices("test")]
-    choices = {"best_step": tuned.best_step, "seconds": tuned.seconds, **labels_used(prepared, labelled)}
+    job.costs["seconds"] = tuned.seconds
+    choices = {"best_step": tuned.best_step, **labels_used(prepared, labelled)}
     write_json(
         job.folder / METRICS_FILE,
         score_rows(prepared.card, labels, tuned.test_probabilities) + number_rows(choices),
@@ -58,4 +56,4 @@ def _write_features(job: Job, before: Encoder, after: Encoder) -> None:
     }
     arrays["ids"] = prepared.samples["id"].to_numpy(dtype=str)[compared]
     arrays["patients"] = prepared.patients()[compared]
-    np.savez(job.folder / FEATURES_FILE, allow_pickle=False, **arrays)
+    write_arrays(job.folder / FEATURES_FILE, arrays)

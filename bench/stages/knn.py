@@ -1,31 +1,26 @@
-"""Stage ``knn``: nearest neighbours of the frozen encoder's last block, on every share of the labels."""
+"""Stage ``knn``: nearest neighbours of the frozen encoder's last block, on every label set."""
 
 from dataclasses import replace
 
-import numpy as np
-
-from bench.cells.encoders import load_encoder
+from bench.cells.encoders import encoder_features
 from bench.cells.files import METRICS_FILE, write_json
 from bench.cells.job import Job
 from bench.cells.predictions import write_predictions, write_subset
 from bench.cells.scores import labels_used, number_rows, score_rows
 from imssl.datasets.label_sets import draw_labels
-from imssl.device import on_device
 from imssl.features import pooled_features
 from imssl.knn import knn_probabilities
-from imssl.settings.labels import LabelSet
+from imssl.settings.encoder import BLOCKS
 
 
 def compute(job: Job) -> None:
     """Predict every image from the labelled training images nearest to it; nothing is fitted or chosen."""
     cell, prepared, settings = job.cell, job.prepared, job.protocol.knn
-    encoder = load_encoder(job.built_on("pretrain"), job.protocol, prepared)
-    on_device(encoder, job.device)
-    drawn = draw_labels(prepared, LabelSet(fraction=cell.fraction), cell.seed)
+    drawn = draw_labels(prepared, job.labels, cell.seed)
     labelled = replace(drawn, validation=drawn.validation[:0])  # nothing is chosen
     rows, labels = labelled.training, prepared.labels()
     write_subset(job.folder, prepared, labelled)
-    embedding = pooled_features(encoder, prepared, np.arange(len(prepared.samples)), job.device)[-1]
+    (embedding,) = encoder_features(job, pooled_features, blocks=[BLOCKS])
     validation, test = (
         knn_probabilities(
             embedding[rows],

@@ -2,28 +2,23 @@
 
 from typing import Any
 
-import numpy as np
-
-from bench.cells.encoders import load_encoder
+from bench.cells.encoders import encoder_features
 from bench.cells.files import METRICS_FILE, write_json, write_table
 from bench.cells.job import Job
 from bench.cells.predictions import block_predictions_file, predictions_table
 from bench.cells.scores import number_rows, score_rows
 from imssl.datasets.label_sets import LabelledRows
-from imssl.device import on_device
 from imssl.features import pooled_features
 from imssl.probe import probe
 from imssl.settings.encoder import BLOCKS
 
 
 def compute(job: Job) -> None:
-    """Probe every block of one encoder; one pass over the images gives the features of all blocks."""
+    """Probe every block of one encoder."""
     prepared = job.prepared
-    encoder = load_encoder(job.built_on("pretrain"), job.protocol, prepared)
-    on_device(encoder, job.device)
     test = prepared.indices("test")
     labelled = LabelledRows(prepared.indices("train"), prepared.indices("val"))
-    features = pooled_features(encoder, prepared, np.arange(len(prepared.samples)), job.device)
+    features = encoder_features(job, pooled_features, blocks=range(1, BLOCKS + 1))
     metrics: list[dict[str, Any]] = []
     for block, block_features in enumerate(features, start=1):
         probed = probe(block_features, prepared, labelled, job.protocol.probe)

@@ -1,13 +1,26 @@
-"""Stage ``reuse``: CKA between the features of the same test images before and after fine-tuning."""
+"""Stage ``reuse``: CKA between the features of the same test images before and after fine-tuning.
+
+Beside its numbers a cell keeps linear CKA without each patient in turn, of which the claims on feature reuse
+make intervals of differences between blocks and between methods.
+"""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from bench.cells.files import FEATURES_FILE, METRICS_FILE, read_features, write_json
+from bench.cells.files import (
+    FEATURES_FILE,
+    LEFT_OUT_FILE,
+    LEFT_OUT_PATIENTS,
+    METRICS_FILE,
+    read_features,
+    write_arrays,
+    write_json,
+)
 from bench.cells.job import Job
 from bench.cells.method_facts import facts_of
 from bench.cells.scores import MetricRow
+from bench.protocol.label_columns import label_column
 from imssl.cka import KERNELS, Kernel, PermutationNull, permutation_null
 from imssl.cka_interval import PatientInterval, patient_interval
 from imssl.errors import Diverged
@@ -17,26 +30,33 @@ from imssl.settings.encoder import BLOCKS
 
 
 def compute(job: Job) -> None:
-    """Compare one seed's encoders before and after, on every share of the labels, block by block.
+    """Compare one seed's encoders before and after, on every label set, block by block.
 
     Of an encoder whose batch norm is as initialised there is nothing to compare, and no numbers.
     """
     has_reuse = facts_of(job.cell.method, job.protocol).has_reuse
-    fractions, rows = job.protocol.label_fractions, list[MetricRow]()
-    for done, fraction in enumerate(fractions):
-        finetuned = job.built_on("finetune", fraction)
+    label_sets, rows = job.protocol.label_sets, list[MetricRow]()
+    left_out: dict[str, np.ndarray] = {}
+    for done, label_set in enumerate(label_sets):
+        finetuned = job.built_on("finetune", label_set)
         if not has_reuse:
             continue
         stored = read_features(finetuned / FEATURES_FILE, BLOCKS)
+        left_out[LEFT_OUT_PATIENTS] = np.unique(stored["patients"])
+        left_out[label_set.id] = np.full((BLOCKS, left_out[LEFT_OUT_PATIENTS].size), np.nan)
         for block in range(1, BLOCKS + 1):
             for kernel in KERNELS:
                 similarity = _similarity(stored, block, kernel, job.protocol.reuse, job.cell.seed)
                 interval = _interval(stored, block, kernel, job.protocol.reuse)
+                if kernel == "linear" and interval:
+                    left_out[label_set.id][block - 1] = interval.left_out
                 rows += [
-                    {"fraction": fraction, "block": block, **row}
+                    {**label_column(label_set), "block": block, **row}
                     for row in _rows(kernel, similarity, interval)
                 ]
-            job.on_progress(done * BLOCKS + block, len(fractions) * BLOCKS)
+            job.on_progress(done * BLOCKS + block, len(label_sets) * BLOCKS)
+    if left_out:
+        write_arrays(job.folder / LEFT_OUT_FILE, left_out)
     write_json(job.folder / METRICS_FILE, rows)
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imssl.datasets.source import Task
 from imssl.metrics import Metric, statistic
 from imssl.seeds import derived_seed
+from imssl.task import Task
 
 # Counts held at a time: a few MB, so that the passes over them stay in cache.
 CHUNK = 1_000_000

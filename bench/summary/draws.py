@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +19,18 @@ import bench.summary.patient_pairs
 import imssl.metrics
 from bench.cells.predictions import Predictions
 from bench.machine.workers import side_by_side
-from bench.protocol.cell import Cell
+from bench.protocol.cell import Cell, label_sets_of
+from bench.protocol.label_columns import label_columns
 from bench.protocol.protocol import Protocol
-from bench.protocol.stage_specs import STAGES
+from bench.protocol.stage_specs import CELL_STAGES, STAGES
 from bench.summary.bootstrap import Interval, bootstrap_seed, percentile_interval, resample_counts
 from bench.summary.draws_cache import kept_arrays
 from bench.summary.estimated_mean import EstimatedMean, difference_of_rows, mean_of_row
 from bench.summary.patient_pairs import MOST_PATIENTS, PatientPairs
 from bench.summary.read import Predicted, Results
 from imssl.datasets.prepared import Card
-from imssl.metrics import statistic
+from imssl.metrics import lowest_value, statistic
+from imssl.settings.labels import LabelSet
 
 
 class Comparison(NamedTuple):
@@ -36,15 +38,21 @@ class Comparison(NamedTuple):
 
     Attributes:
         dataset: id.
-        evaluation: ``finetune``, ``frozen`` or ``probe``.
-        fraction: share of the labels; None for probes.
+        evaluation: ``finetune``, ``frozen``, ``knn`` or ``probe``.
+        labels: how many a model may use; None for probes.
         block: of the encoder, for probes only.
     """
 
     dataset: str
     evaluation: str
-    fraction: float | None
+    labels: LabelSet | None
     block: int | None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Its columns in a table."""
+        named = {"dataset": self.dataset, "evaluation": self.evaluation}
+        return named | label_columns(self.labels) | {"block": self.block}
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ class ComparisonDraws:
         low: float | None
         high: float | None
         if estimate.seeds > 1:
-            lowest = -1.0 if self.metric == "qwk" else 0.0
+            lowest = lowest_value(self.metric)
             low, high = (float(np.clip(end, lowest, 1)) for end in estimate.interval(level))
         else:
             low, high = percentile_interval(averages, level)
@@ -142,10 +150,10 @@ def draw_comparisons(protocol: Protocol, results: Results) -> dict[Comparison, C
 def places(protocol: Protocol, dataset: str) -> list[Comparison]:
     """The columns of a data set."""
     return [
-        Comparison(dataset, stage, fraction, block)
-        for stage, spec in STAGES.items()
-        for fraction in (protocol.label_fractions if spec.per_fraction else [None])
-        for block in spec.predictions or ()
+        Comparison(dataset, stage, labels, block)
+        for stage in CELL_STAGES
+        for labels in label_sets_of(stage, protocol)
+        for block in STAGES[stage].predictions or ()
     ]
 
 
@@ -156,7 +164,7 @@ def _dataset_columns(
     shared = {
         run: predicted
         for run, predicted in predictions.items()
-        if reference and _same_samples(predicted, reference)
+        if reference and same_samples(predicted, reference)
     }
     values: dict[Comparison, dict[tuple[str, int], NDArray[np.float64]]] = {}
     unit, units = "samples", 0
@@ -165,7 +173,7 @@ def _dataset_columns(
         for method in protocol.methods:
             runs = {run: shared[run].probabilities for run in shared if run[0].method == method}
             for (cell, block), resampled in zip(runs, resamples.values(list(runs.values())), strict=True):
-                place = Comparison(dataset, cell.stage, cell.fraction, block)
+                place = Comparison(dataset, cell.stage, cell.labels, block)
                 values.setdefault(place, {})[cell.method, cell.seed] = resampled
         units = int(np.unique(reference.patients).size)
         unit = "samples" if units == reference.patients.size else "patients"
@@ -222,8 +230,7 @@ class _Reasons:
 
     def why(self, place: Comparison, method: str, seeds: Sequence[int]) -> str:
         states = [
-            (seed, self.states[place.dataset, place.evaluation, place.fraction, method, seed])
-            for seed in seeds
+            (seed, self.states[place.dataset, place.evaluation, place.labels, method, seed]) for seed in seeds
         ]
         holes = [f"seed {seed} {state.status}" for seed, state in states if state.status != "done"]
         if holes:
@@ -233,11 +240,12 @@ class _Reasons:
         return "the metric is undefined on these test images"
 
 
-def _stage_place(cell: Cell) -> tuple[str, str, float | None]:
-    return cell.dataset, cell.stage, cell.fraction
+def _stage_place(cell: Cell) -> tuple[str, str, LabelSet | None]:
+    return cell.dataset, cell.stage, cell.labels
 
 
-def _same_samples(predictions: Predictions, reference: Predictions) -> bool:
+def same_samples(predictions: Predictions, reference: Predictions) -> bool:
+    """Whether both are of the same images, of the same patients and with the same labels."""
     return all(
         np.array_equal(getattr(predictions, name), getattr(reference, name))
         for name in ("ids", "labels", "patients")
@@ -286,7 +294,7 @@ class _Resamples:
         return slice(1, 2) if self.card.task == "binary" else slice(None)
 
     def _key(self, probabilities: Sequence[NDArray[np.float64]]) -> str:
-        digest = hashlib.sha256(_code_digest().encode())
+        digest = hashlib.sha256(code_digest().encode())
         settings = [self.card.task, self.card.primary_metric, self.resamples, self.seed]
         digest.update(json.dumps(settings).encode())
         reference = self.reference
@@ -297,7 +305,7 @@ class _Resamples:
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
     """Of the code that decides a draw."""
     digest = hashlib.sha256()
     files = [

@@ -1,16 +1,12 @@
 """Arrays that are dear to compute, kept below .bench/ by a hash of everything that decides them."""
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.cells.store import STORE
+from bench.cells.files import DRAWS, keep_arrays
 
 
 def kept_arrays(key: str, compute: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -22,24 +18,11 @@ def kept_arrays(key: str, compute: Callable[[], NDArray[np.float64]]) -> NDArray
         key: hash of everything that decides the array.
         compute: makes it.
     """
-    file = STORE / "draws" / f"{key}.npz"
+    file = DRAWS / f"{key}.npz"
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return arrays["values"]
     except (OSError, ValueError, KeyError, BadZipFile, EOFError):
         values = compute()
-    with contextlib.suppress(OSError):
-        _keep(file, values)
+    keep_arrays(file, {"values": values})
     return values
-
-
-def _keep(file: Path, values: NDArray[np.float64]) -> None:
-    """Write under a name of its own first: two reports may be written at the same time."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(suffix=".partial", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, values=values)
-        Path(partial).replace(file)
-    finally:
-        Path(partial).unlink(missing_ok=True)

@@ -33,8 +33,8 @@ class EstimatedMean:
         value: the mean, of a metric or of a difference.
         patient_variance: of the mean, over test patients; 0 where patients are not resampled.
         patient_freedom: degrees of freedom behind it.
-        seed_variance: of the mean, over seeds; 0 with one seed, which cannot show it.
-        seed_freedom: degrees of freedom behind it; 0 with one seed.
+        seed_parts: variance of the mean over seeds and its degrees of freedom, for each row that enters; none
+            with one seed, which cannot show it.
         seeds: how many seeds.
         units: test patients (or samples) behind the mean; 0 where they are not resampled.
     """
@@ -42,10 +42,19 @@ class EstimatedMean:
     value: float
     patient_variance: float
     patient_freedom: float
-    seed_variance: float
-    seed_freedom: float
+    seed_parts: tuple[tuple[float, float], ...]
     seeds: int
     units: int
+
+    @property
+    def seed_variance(self) -> float:
+        """Of the mean, over seeds; 0 with one seed."""
+        return sum(variance for variance, _ in self.seed_parts)
+
+    @property
+    def seed_freedom(self) -> float:
+        """Degrees of freedom behind it; 0 with one seed."""
+        return satterthwaite(*zip(*self.seed_parts, strict=True)) if self.seed_parts else 0.0
 
     @property
     def error(self) -> float:
@@ -55,9 +64,8 @@ class EstimatedMean:
     @property
     def freedom(self) -> float:
         """Degrees of freedom of the squared standard error (Satterthwaite 1946)."""
-        return satterthwaite(
-            [self.patient_variance, self.seed_variance], [self.patient_freedom, self.seed_freedom]
-        )
+        parts = ((self.patient_variance, self.patient_freedom), *self.seed_parts)
+        return satterthwaite(*zip(*parts, strict=True))
 
     def interval(self, level: float) -> tuple[float, float]:
         """Student's interval; NaN where nothing says how uncertain the mean is.
@@ -93,7 +101,7 @@ class EstimatedMean:
             self,
             value=factor * self.value,
             patient_variance=factor**2 * self.patient_variance,
-            seed_variance=factor**2 * self.seed_variance,
+            seed_parts=tuple((factor**2 * variance, freedom) for variance, freedom in self.seed_parts),
         )
 
 
@@ -113,8 +121,7 @@ def mean_of_row(values: ArrayLike, draws: ArrayLike, units: int) -> EstimatedMea
         value=float(row.mean()),
         patient_variance=patient_variance,
         patient_freedom=max(units - 1, 0),
-        seed_variance=float(row.var(ddof=1)) / seeds if seeds > 1 else 0.0,
-        seed_freedom=seeds - 1,
+        seed_parts=((float(row.var(ddof=1)) / seeds, seeds - 1),) if seeds > 1 else (),
         seeds=seeds,
         units=resampled,
     )
@@ -136,37 +143,43 @@ def difference_of_rows(
         units: test patients that were resampled; 0 if none.
     """
     rows = [mean_of_row(row, [], units=0) for row in (values, reference)]
-    variances = [row.seed_variance for row in rows]
     patient_variance, resampled = _over_patients(draws, units)
     return EstimatedMean(
         value=rows[0].value - rows[1].value,
         patient_variance=patient_variance,
         patient_freedom=max(units - 1, 0),
-        seed_variance=sum(variances),
-        seed_freedom=satterthwaite(variances, [row.seed_freedom for row in rows]),
+        seed_parts=rows[0].seed_parts + rows[1].seed_parts,
         seeds=rows[0].seeds,
         units=resampled,
     )
 
 
-def mean_over_datasets(estimates: Sequence[EstimatedMean]) -> EstimatedMean:
-    """The plain mean of estimates on different data sets, which have neither patients nor runs in common.
+def mean_over_datasets(
+    rows: Sequence[Sequence[ArrayLike]], estimates: Sequence[EstimatedMean]
+) -> EstimatedMean:
+    """The plain mean of estimates on different data sets, which have no patients in common, but seeds.
+
+    A seed decides initial weights and order on all data sets, so its runs may be high together on several.
+    Each row is averaged over the data sets seed by seed, and its variance is that of these means.
+
+    Args:
+        rows: (K, S) for each data set: the rows that its estimate adds up, by seed; of a difference, those of
+            a method and those of the other, negative.
+        estimates: of the data sets, for the patients' part.
 
     Raises:
         ValueError: there are none.
     """
     if not estimates:
         raise ValueError("the mean of no estimates")
-    count = len(estimates)
-    patient = [estimate.patient_variance / count**2 for estimate in estimates]
-    seed = [estimate.seed_variance / count**2 for estimate in estimates]
+    means = [mean_of_row(row, [], units=0) for row in np.asarray(rows, dtype=float).mean(axis=0)]
+    patient = [estimate.patient_variance / len(estimates) ** 2 for estimate in estimates]
     return EstimatedMean(
-        value=sum(estimate.value for estimate in estimates) / count,
+        value=sum(mean.value for mean in means),
         patient_variance=sum(patient),
         patient_freedom=satterthwaite(patient, [estimate.patient_freedom for estimate in estimates]),
-        seed_variance=sum(seed),
-        seed_freedom=satterthwaite(seed, [estimate.seed_freedom for estimate in estimates]),
-        seeds=min(estimate.seeds for estimate in estimates),
+        seed_parts=tuple(part for mean in means for part in mean.seed_parts),
+        seeds=means[0].seeds,
         units=sum(estimate.units for estimate in estimates),
     )
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-# What tells one measurement from another, apart from the seed.
-MEASUREMENT = ["dataset", "method", "evaluation", "fraction", "block", "class", "metric"]
+from bench.protocol.label_columns import LABEL_COLUMNS
+
+# What distinguishes one measurement from another, apart from the seed.
+MEASUREMENT = ["dataset", "method", "evaluation", *LABEL_COLUMNS, "block", "class", "metric"]
 
 
 def too_few_seeds(seeds: int, least_seeds: int) -> str:

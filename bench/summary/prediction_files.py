@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bench.cells.predictions import PROBABILITY, Predictions, read_predictions
 from imssl.datasets.prepared import Card
+from imssl.spreadsheet import safe_table
 
 
 class PredictionFiles:
@@ -20,7 +21,7 @@ class PredictionFiles:
     def __init__(self, card: Card) -> None:
         self.card = card
         columns = ["id", "patient", *card.label_columns, *(PROBABILITY + name for name in card.classes)]
-        self._header = pd.DataFrame(columns=columns).to_csv(index=False).rstrip()
+        self._header = safe_table(pd.DataFrame(columns=columns)).to_csv(index=False).rstrip()
         self._known: dict[tuple[str, ...], Predictions] = {}
 
     def read(self, file: Path, content: bytes) -> Predictions:

@@ -2,35 +2,41 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import pandas as pd
 
 from bench.cells.files import (
+    CELL_FILE,
     HISTORY_FILE,
+    LEFT_OUT_FILE,
     METRICS_FILE,
     VALIDATION_FILE,
+    LeftOut,
     cell_path,
     data_folder,
+    left_out_arrays,
     read_table,
 )
 from bench.cells.keys import Keys
 from bench.cells.method_facts import reference_methods
 from bench.cells.predictions import Predictions
 from bench.cells.records import CellRecord, Outdated, read_record
+from bench.cells.scores import number_rows
+from bench.cells.store import cell_folder
 from bench.machine.workers import side_by_side
 from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import CELL_STAGES, STAGES, Stage
 from bench.summary.prediction_files import PredictionFiles
 from bench.summary.tidy import TidyRow, checked_rows, tidy_table
-from imssl.datasets.prepared import Card, read_card
+from imssl.datasets.prepared import Card, read_card, read_samples
 from imssl.errors import UserError
 from imssl.metrics import metric_value
-from imssl.settings.datasets import PhantomSettings
 
 CellStatus = Literal["done", "missing", "failed", "stale", "damaged"]
 # What has predictions of its own: a cell, and for the probes a block of the encoder.
@@ -69,7 +75,9 @@ class Results:
         predictions: on the test images, by cell; by cell and block for the probes.
         histories: of pretraining, one row per epoch.
         validation: the primary metric on all validation images, where it is defined: of the references' cells
-            only, of which the stronger has to be told on other images than those of the test.
+            only, of which the stronger has to be found on other images than those of the test.
+        attributes: such as sex and age, of the data sets whose card names any: a text column each, by id.
+        left_out: linear CKA without each patient; cells of earlier versions have none.
     """
 
     cards: dict[str, Card]
@@ -79,6 +87,8 @@ class Results:
     predictions: dict[Predicted, Predictions]
     histories: dict[Cell, pd.DataFrame]
     validation: dict[Cell, float] = field(default_factory=dict)
+    attributes: dict[str, pd.DataFrame] = field(default_factory=dict)
+    left_out: dict[Cell, LeftOut] = field(default_factory=dict)
 
     def states_of(self, dataset: str, method: str) -> list[tuple[Cell, CellState]]:
         """The cells of a method on a data set, in the protocol's order."""
@@ -92,13 +102,54 @@ class Results:
         return grouped
 
 
-def read_results(protocol: Protocol) -> Results:
-    """Read what there is of every cell of the protocol. Nothing on disk makes this fail."""
+@dataclass(frozen=True)
+class Located:
+    """Where a cell lies.
+
+    Attributes:
+        folder: in which its files are.
+        record: its cell.json; None where there is none.
+    """
+
+    folder: Path
+    record: CellRecord | None
+
+
+# Where a cell of a key is looked for; raises UserError where its record cannot be read.
+Place = Callable[[Cell, str], Located]
+
+
+def laid_out(cell: Cell, key: str) -> Located:
+    """Among the results, where DVC keeps them."""
+    return Located(cell_path(cell), read_record(cell_path(cell)))
+
+
+def laid_out_or_finished(cell: Cell, key: str) -> Located:
+    """Among the results; in the store where it is not laid out yet, as while a run is at work."""
+    stored = cell_folder(cell, key)
+    is_finished = (stored / CELL_FILE).is_file()
+    try:
+        located = laid_out(cell, key)
+    except UserError:
+        if not is_finished:
+            raise
+        return Located(stored, read_record(stored))
+    is_current = located.record is not None and located.record.key == key
+    return Located(stored, read_record(stored)) if is_finished and not is_current else located
+
+
+def read_results(protocol: Protocol, place: Place = laid_out) -> Results:
+    """Read what there is of every cell of the protocol. Nothing on disk makes this fail.
+
+    Args:
+        protocol: whose cells.
+        place: where each is looked for.
+    """
     cards, unprepared = _read_cards(protocol)
     keys, references = Keys(protocol), reference_methods(protocol)
     parts = side_by_side(
         [
-            partial(_read_stage, stage, dataset, references, keys, cards, unprepared)
+            partial(_read_stage, stage, dataset, references, keys, cards, unprepared, place)
             for stage in CELL_STAGES
             for dataset in protocol.datasets
         ]
@@ -111,6 +162,8 @@ def read_results(protocol: Protocol) -> Results:
         predictions=_united(part.predictions for part in parts),
         histories=_united(part.histories for part in parts),
         validation=_united(part.validation for part in parts),
+        left_out=_united(part.left_out for part in parts),
+        attributes={dataset: table for dataset, card in cards.items() if len(table := _attributes(card))},
     )
 
 
@@ -123,6 +176,7 @@ class _Part:
     predictions: dict[Predicted, Predictions]
     histories: dict[Cell, pd.DataFrame]
     validation: dict[Cell, float]
+    left_out: dict[Cell, LeftOut]
 
 
 def _read_stage(
@@ -132,6 +186,7 @@ def _read_stage(
     keys: Keys,
     cards: dict[str, Card],
     unprepared: dict[str, str],
+    place: Place,
 ) -> _Part:
     reader = PredictionFiles(cards[dataset]) if dataset in cards else None
     states: dict[Cell, CellState] = {}
@@ -139,11 +194,12 @@ def _read_stage(
     predictions: dict[Predicted, Predictions] = {}
     histories: dict[Cell, pd.DataFrame] = {}
     validation: dict[Cell, float] = {}
+    left_out: dict[Cell, LeftOut] = {}
     protocol = keys.protocol
     for cell in (c for method in protocol.methods for c in cells_of(stage, dataset, method, protocol)):
-        state = _state(cell, keys, unprepared)
+        state, folder = _state(cell, keys, unprepared, place)
         if state.status == "done" and reader:
-            files = _CellFiles(cell, state.record)
+            files = _CellFiles(cell, state.record, folder)
             try:
                 rows[cell] = files.rows()
                 predictions |= files.predictions(reader)
@@ -151,12 +207,13 @@ def _read_stage(
                     histories[cell] = files.history()
                 if cell.method in references:
                     validation |= files.validation(reader, cards[dataset])
+                left_out |= files.left_out()
             except UserError as error:
                 rows.pop(cell, None)
                 state = CellState("damaged", str(error), state.record)
         states[cell] = state
     table = tidy_table(rows, {cell: state.status for cell, state in states.items()})
-    return _Part(states, table, predictions, histories, validation)
+    return _Part(states, table, predictions, histories, validation, left_out)
 
 
 def _united(parts: Iterable[dict[Key, Value]]) -> dict[Key, Value]:
@@ -173,16 +230,33 @@ def _read_cards(protocol: Protocol) -> tuple[dict[str, Card], dict[str, str]]:
     return cards, unprepared
 
 
-def _state(cell: Cell, keys: Keys, unprepared: dict[str, str]) -> CellState:
+def _attributes(card: Card) -> pd.DataFrame:
+    """Attributes of every sample by id; empty where the card names none, or samples.csv is damaged."""
+    if not card.attributes:
+        return pd.DataFrame()
+    try:
+        samples = read_samples(data_folder(card.name), card)
+    except UserError:  # what reads the images says so, and `bench verify`
+        return pd.DataFrame()
+    return samples.set_index("id")[card.attributes].astype(str)
+
+
+def _state(cell: Cell, keys: Keys, unprepared: dict[str, str], place: Place) -> tuple[CellState, Path]:
+    """How a cell stands, and the folder that was looked at."""
+    folder = cell_path(cell)
     if cell.dataset in unprepared:
-        return CellState("missing", f"data set not prepared: {unprepared[cell.dataset]}")
+        return CellState("missing", f"data set not prepared: {unprepared[cell.dataset]}"), folder
     try:
         key = keys.key(cell)
-        record = read_record(cell_path(cell))
+        located = place(cell, key)
     except Outdated as error:
-        return CellState("stale", str(error))
+        return CellState("stale", str(error)), folder
     except UserError as error:
-        return CellState("damaged", str(error))
+        return CellState("damaged", str(error)), folder
+    return _state_of(located.record, key), located.folder
+
+
+def _state_of(record: CellRecord | None, key: str) -> CellState:
     if record is None:
         return CellState("missing", "not computed yet")
     if record.key != key:
@@ -195,14 +269,15 @@ def _state(cell: Cell, keys: Keys, unprepared: dict[str, str]) -> CellState:
 class _CellFiles:
     """The files of a finished cell, each checked against the checksum in its record before it is read."""
 
-    def __init__(self, cell: Cell, record: CellRecord | None) -> None:
-        self.cell, self.folder = cell, cell_path(cell)
+    def __init__(self, cell: Cell, record: CellRecord | None, folder: Path) -> None:
+        self.cell, self.folder = cell, folder
         self.checksums = record.files if record else {}
+        self.costs = record.provenance.costs if record else {}
 
     def rows(self) -> list[TidyRow]:
         content = self._checked(METRICS_FILE)
         try:
-            return checked_rows(json.loads(content))
+            return checked_rows(json.loads(content)) + checked_rows(number_rows(self.costs))
         except ValueError as error:
             raise UserError(
                 f"{self.folder / METRICS_FILE} does not hold a cell's numbers ({error})"
@@ -223,6 +298,11 @@ class _CellFiles:
         value = metric_value(card.primary_metric, card.task, stored.labels, stored.probabilities)
         return {} if value is None else {self.cell: value}
 
+    def left_out(self) -> dict[Cell, LeftOut]:
+        if LEFT_OUT_FILE not in self.checksums:
+            return {}
+        return {self.cell: left_out_arrays(self.folder / LEFT_OUT_FILE, self._checked(LEFT_OUT_FILE))}
+
     def history(self) -> pd.DataFrame:
         self._checked(HISTORY_FILE)
         return read_table(self.folder / HISTORY_FILE)
@@ -231,17 +311,10 @@ class _CellFiles:
         file = self.folder / name
         try:
             content = file.read_bytes()
-        except OSError:
+        except FileNotFoundError:
             raise UserError(f"{file} is missing. Restore it with: dvc repro") from None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}.") from None
         if hashlib.sha256(content).hexdigest() != self.checksums.get(name):
             raise UserError(f"{file} has changed since the cell was finished. Restore it with: dvc repro")
         return content
-
-
-def synthetic_datasets(protocol: Protocol, results: Results) -> list[str]:
-    """Data sets whose images are procedural."""
-    return [
-        name
-        for name, settings in protocol.datasets.items()
-        if isinstance(settings, PhantomSettings) or (name in results.cards and results.cards[name].synthetic)
-    ]

@@ -1,30 +1,41 @@
 """The numbers behind the page: every measurement over its seeds, found again by name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
+from bench.cells.predictions import Predictions
 from bench.protocol.cell import Cell
+from bench.protocol.label_columns import label_columns, labels_in
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES, Stage
 from bench.summary.bootstrap import Interval
-from bench.summary.draws import Comparison, ComparisonDraws, draw_comparisons
+from bench.summary.draws import Comparison, ComparisonDraws, draw_comparisons, same_samples
 from bench.summary.over_seeds import MEASUREMENT, curve_means, over_seeds
 from bench.summary.read import CellState, Results
+from imssl.settings.datasets import PhantomSettings
+from imssl.settings.labels import EVERYTHING, LabelSet
 
 
 class Measurement(NamedTuple):
-    """What tells one number of the page from another; in the order of over_seeds.MEASUREMENT."""
+    """What distinguishes one number of the page from another; columns as over_seeds.MEASUREMENT."""
 
     dataset: str
     method: str
     evaluation: str
-    fraction: float | None
+    labels: LabelSet | None
     block: int | None
     class_name: str
     metric: str
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Its columns in a table."""
+        values = self._asdict() | {"class": self.class_name} | label_columns(self.labels)
+        return {name: values[name] for name in MEASUREMENT}
 
 
 @dataclass(frozen=True)
@@ -103,9 +114,42 @@ def summarise(protocol: Protocol, results: Results) -> Summary:
     )
 
 
+def complete_runs(
+    summary: Summary, dataset: str, stage: Stage, methods: Sequence[str]
+) -> dict[str, list[Predictions]]:
+    """Predictions with all labels by method, for those that have them of every seed, of the same images.
+
+    Args:
+        summary: of the run.
+        dataset: id.
+        stage: whose predictions.
+        methods: ids, in the order of the result.
+    """
+    runs: dict[str, list[Predictions]] = {}
+    first: Predictions | None = None
+    for method in methods:
+        cells = [Cell(stage, dataset, method, seed, EVERYTHING) for seed in summary.protocol.seeds]
+        of_seeds = [run for cell in cells if (run := summary.results.predictions.get((cell, None)))]
+        first = first or next(iter(of_seeds), None)
+        same = all(first is not None and same_samples(run, first) for run in of_seeds)
+        if len(of_seeds) == len(cells) and same:
+            runs[method] = of_seeds
+    return runs
+
+
+def synthetic_datasets(protocol: Protocol, results: Results) -> list[str]:
+    """Data sets whose images are procedural."""
+    return [
+        name
+        for name, settings in protocol.datasets.items()
+        if isinstance(settings, PhantomSettings) or (name in results.cards and results.cards[name].synthetic)
+    ]
+
+
 def _measurement(row: dict[str, Any]) -> Measurement:
-    plain: list[Any] = [None if pd.isna(row[name]) else row[name] for name in MEASUREMENT]
-    return Measurement(*plain)
+    block = None if pd.isna(row["block"]) else row["block"]
+    place = row["dataset"], row["method"], row["evaluation"]
+    return Measurement(*place, labels_in(row), block, row["class"], row["metric"])
 
 
 def _intervals(columns: dict[Comparison, ComparisonDraws], level: float) -> dict[Measurement, Interval]:
@@ -118,7 +162,7 @@ def _intervals(columns: dict[Comparison, ComparisonDraws], level: float) -> dict
 
 def _cells(measurement: Measurement, protocol: Protocol) -> list[Cell]:
     """The cells that a measurement is made of, one for each seed."""
-    dataset, method, evaluation, fraction = measurement[:4]
+    dataset, method, evaluation, labels = measurement[:4]
     stage = cast(Stage, evaluation)
-    share = fraction if STAGES[stage].per_fraction else None
-    return [Cell(stage, dataset, method, seed, share) for seed in protocol.seeds]
+    of_cell = labels if STAGES[stage].per_label_set else None
+    return [Cell(stage, dataset, method, seed, of_cell) for seed in protocol.seeds]

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from bench.protocol.cell import Cell
+from bench.protocol.label_columns import LABEL_COLUMNS, label_columns, labels_in
 
 # The columns of reports/results.csv, in their order.
 COLUMNS: dict[str, str] = {
@@ -14,7 +15,9 @@ COLUMNS: dict[str, str] = {
     "evaluation": "pretrain, finetune (all weights), frozen (a linear classifier on the frozen encoder), "
     "probe (the same on each block, with all labels), reuse (CKA before and after fine-tuning), "
     "ks (distance of the outputs to those at all labels)",
-    "fraction": "share of the labelled training images; empty for pretrain and probe",
+    "fraction": "share of the labelled training images; empty for pretrain and probe, and where a number of "
+    "labels per class was asked for",
+    "labels_per_class": "that number of labelled training images with each class (k-shot); otherwise empty",
     "block": "of the encoder, 1 to 4; empty where the whole encoder is meant",
     "class": "the class that the value is about; empty where it is about all of them",
     "metric": "what was measured; empty in the one row of a cell without results",
@@ -24,7 +27,7 @@ COLUMNS: dict[str, str] = {
 
 # One value of a cell: what identifies it within the cell, and the number.
 TidyRow = dict[str, Any]
-ROW_KEYS = {"metric", "value", "class", "block", "fraction"}
+ROW_KEYS = {"metric", "value", "class", "block", *LABEL_COLUMNS}
 
 
 def tidy_table(rows: dict[Cell, list[TidyRow]], statuses: dict[Cell, str]) -> pd.DataFrame:
@@ -40,7 +43,7 @@ def tidy_table(rows: dict[Cell, list[TidyRow]], statuses: dict[Cell, str]) -> pd
             "method": cell.method,
             "seed": cell.seed,
             "evaluation": cell.stage,
-            "fraction": row.get("fraction", cell.fraction),
+            **label_columns(labels_in(row) or cell.labels),
             "block": row.get("block"),
             "class": row.get("class", ""),
             "metric": row.get("metric", ""),
@@ -51,7 +54,13 @@ def tidy_table(rows: dict[Cell, list[TidyRow]], statuses: dict[Cell, str]) -> pd
         for row in rows.get(cell, [{}])
     ]
     table = pd.DataFrame(content, columns=list(COLUMNS))
-    return table.astype({"fraction": float, "block": "Int64", "value": float})
+    types: dict[Any, str] = {
+        "fraction": "float64",
+        "labels_per_class": "Int64",
+        "block": "Int64",
+        "value": "float64",
+    }
+    return table.astype(types)
 
 
 def checked_rows(content: Any) -> list[TidyRow]:
@@ -71,3 +80,8 @@ def checked_rows(content: Any) -> list[TidyRow]:
         if not isinstance(row.get("metric"), str) or not is_number or row.keys() - ROW_KEYS:
             raise ValueError(f"not a number with a name: {row}")
     return content
+
+
+def has_results(table: pd.DataFrame) -> bool:
+    """Whether a cell of a tidy table is finished."""
+    return bool((table["status"] == "done").any())

@@ -15,8 +15,8 @@ from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.device import on_device, select_device
 from imssl.encoder import Encoder
 from imssl.features import pooled_features
+from imssl.filling import fill_from_training_images
 from imssl.metrics import metric_value
-from imssl.pretrain import fill_from_training_images
 from imssl.probe import probe
 from imssl.training_images import TrainingImages
 

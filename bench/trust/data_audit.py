@@ -8,6 +8,7 @@ import numpy as np
 
 from imssl.datasets.near_duplicates import groups_of, near_duplicates
 from imssl.datasets.prepared import Prepared
+from imssl.datasets.skipped import total
 from imssl.datasets.source import SPLITS
 
 
@@ -97,7 +98,7 @@ def audit(dataset: str, prepared: Prepared, min_correlation: float | None) -> Au
         unrepresented=[
             (content.split, name) for content in contents for name, n in content.per_class.items() if n == 0
         ],
-        skipped=len(prepared.card.skipped),
+        skipped=total(prepared.card.skipped),
         findings=sorted(findings, key=lambda finding: not finding.leaks),
     )
 

@@ -19,6 +19,7 @@ from bench.cells.files import (
 from bench.cells.predictions import Predictions, read_predictions
 from bench.cells.records import read_record
 from bench.protocol.cell import Cell, cells_of
+from bench.protocol.nearest_name import did_you_mean
 from bench.protocol.protocol import Protocol
 from bench.protocol.registry import method_file
 from bench.protocol.stage_specs import PREDICTIONS_FILE, Stage
@@ -39,7 +40,7 @@ class Trapped:
     """One number, honest and trapped.
 
     Attributes:
-        where: data set, method, seed and, where there is one, label fraction of the cell.
+        where: data set, method, seed and, where there is one, label set of the cell.
         quantity: what the number measures.
         honest: what the suite reports by default.
         trapped: what the trap makes of it.
@@ -105,7 +106,7 @@ def cells_for(name: str, protocol: Protocol) -> list[Cell]:
         UserError: there is no trap of this name.
     """
     if name not in TRAPS:
-        raise UserError(f"there is no trap {name}. There are: {', '.join(TRAPS)}")
+        raise UserError(f"there is no trap {name}. There are: {', '.join(TRAPS)}.{did_you_mean(name, TRAPS)}")
     trap = TRAPS[name]
     cells = [
         cell
@@ -245,8 +246,8 @@ TRAPS: dict[str, Trap] = {
 
 
 def _where(cell: Cell) -> str:
-    share = "" if cell.fraction is None else f" {cell.fraction:g}"
-    return f"{cell.dataset} {cell.method} seed {cell.seed}{share}"
+    labels = "" if cell.labels is None else f" {cell.labels.id}"
+    return f"{cell.dataset} {cell.method} seed {cell.seed}{labels}"
 
 
 def _stored(cell: Cell, card: Card) -> Predictions:

@@ -5,23 +5,27 @@ from typing import Any
 import pandas as pd
 
 from bench.cells.method_facts import facts_of
-from bench.methods.file_changes import change_files
-from bench.methods.params_rows import with_values
-from bench.methods.tuned import CHOSEN, FAILURE, ON, SCORE, TRIAL
-from bench.protocol.params_file import PARAMS
-from bench.protocol.protocol import protocol_of
+from bench.methods.params_rows import params, with_values, write_params
+from bench.methods.tuned import CHOSEN, FAILURE, JUDGE, LENGTH, ON, SCORE, TRIAL, UNTRAINED
+from bench.protocol.protocol import TuneSettings, protocol_of
 from bench.tuning.ranges import Range, row_changes
 from bench.tuning.search import TuningTrial
 
 
 def trial_table(
-    trials: list[TuningTrial], chosen: TuningTrial | None, earlier: pd.DataFrame | None
+    trials: list[TuningTrial],
+    chosen: TuningTrial | None,
+    tune: TuneSettings,
+    untrained: float | None,
+    earlier: pd.DataFrame | None,
 ) -> pd.DataFrame:
     """A row per trial: its values, its scores on validation images, whether it was chosen, why it failed.
 
     Args:
         trials: of a search.
         chosen: one of them; None where all failed.
+        tune: how long the trials were, and by what they were judged.
+        untrained: what the judge says of an encoder as initialised.
         earlier: the table of searches before. A second search is effort on top of the first, so what was
             tried then stays in the table, unless it was tried again.
     """
@@ -29,6 +33,7 @@ def trial_table(
     for trial in trials:
         row: dict[str, Any] = {**trial.values, SCORE: trial.judged.score}
         row |= {f"{ON}{dataset}": score for dataset, score in trial.judged.scores.items()}
+        row |= {UNTRAINED: untrained, LENGTH: tune.length, JUDGE: tune.judge}
         rows.append(row | {CHOSEN: trial is chosen, FAILURE: trial.judged.failure})
     table = pd.DataFrame(rows)
     if earlier is not None:
@@ -51,9 +56,8 @@ def enter_chosen(method: str, chosen: TuningTrial, ranges: list[Range]) -> bool:
     """
     if chosen.number == 0:
         return False
-    text = PARAMS.read_bytes().decode("utf-8")
-    row = protocol_of(text).methods[method]
-    edited = with_values(text, method, row_changes(chosen.values, ranges, row))
+    text, protocol = params()
+    edited = with_values(text, method, row_changes(chosen.values, ranges, protocol.methods[method]))
     facts_of(method, protocol_of(edited))
-    change_files({PARAMS: edited.encode()})
+    write_params(edited)
     return edited != text

@@ -62,15 +62,15 @@ def ranges_of(registered: RegisteredMethod) -> list[Range]:
     """
     if not registered.method.pretrains:
         raise UserError(f"{registered.id} does not pretrain, so there is nothing to tune.")
-    found = _declared(registered.settings, "", registered.id)
+    ranges = _declared(registered.settings, "", registered.id)
     if registered.method.reads_optimisation:
-        found += _declared(registered.optimisation, OPTIMISATION_KEY, registered.id)
-    if not found:
+        ranges += _declared(registered.optimisation, OPTIMISATION_KEY, registered.id)
+    if not ranges:
         raise UserError(
             f"{registered.id} declares no range to search. Mark a setting in {registered.file.name}, for "
             "example: temperature: Annotated[float, Tuned(0.03, 0.5, log=True)] = 0.2"
         )
-    return found
+    return ranges
 
 
 def row_changes(chosen: Mapping[str, float], ranges: list[Range], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,12 +93,12 @@ def row_changes(chosen: Mapping[str, float], ranges: list[Range], row: Mapping[s
 
 
 def _declared(settings: BaseModel, section: str, method: str) -> list[Range]:
-    written, found = values(settings), []
+    written, ranges = values(settings), []
     for key, field in type(settings).model_fields.items():
         for tuned in field.metadata:
             if isinstance(tuned, Tuned):
-                found.append(_range(key, section, tuned, written[key], method))
-    return found
+                ranges.append(_range(key, section, tuned, written[key], method))
+    return ranges
 
 
 def _range(key: str, section: str, tuned: Tuned, current: Any, method: str) -> Range:

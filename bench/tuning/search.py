@@ -1,4 +1,4 @@
-"""The search itself: which values are tried next, told by Optuna from those that were tried before."""
+"""The search itself: which values are tried next, chosen by Optuna after those that were tried before."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,12 +75,12 @@ def search(
     present = {each.name: each.current for each in ranges}
     trials = [TuningTrial(0, present, judge(0, present))]
     if all(each.holds_current for each in ranges):
-        study.add_trial(create_trial(params=present, distributions=space, value=_told(trials[0])))
+        study.add_trial(create_trial(params=present, distributions=space, value=_score_for_optuna(trials[0])))
     for number in range(1, budget):
         asked = study.ask(space)
         values = {each.name: each.rounded(asked.params[each.name]) for each in ranges}
         trials.append(TuningTrial(number, values, judge(number, values)))
-        study.tell(asked, _told(trials[-1]))
+        study.tell(asked, _score_for_optuna(trials[-1]))
     return trials
 
 
@@ -90,7 +90,7 @@ def best_of(trials: list[TuningTrial]) -> TuningTrial | None:
     return max(scored, key=lambda trial: (trial.judged.score, -trial.number), default=None)
 
 
-def _told(trial: TuningTrial) -> float:
+def _score_for_optuna(trial: TuningTrial) -> float:
     return OF_A_FAILURE if trial.judged.score is None else trial.judged.score
 
 

@@ -1,13 +1,17 @@
 """Requirements on a source before it becomes a data set, and the errors that say which are not met."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from imssl.datasets.skipped import Skipped, by_reason, general_reason
 from imssl.datasets.source import SPLITS, RawSample, Source
-from imssl.errors import UserError
+from imssl.datasets.walk import OUTSIDE
+from imssl.errors import UserError, printable
 
 # How many names an error lists.
 LISTED = 20
+# Up to how many images with the same fault have a line each.
+NAMED = 5
 
 
 def check_samples(samples: Sequence[RawSample], source: Source, name: str) -> None:
@@ -71,20 +75,33 @@ def check_no_split_is_empty(samples: Sequence[RawSample], name: str) -> None:
 
 
 def complaint(name: str, bad: Sequence[tuple[str, str]]) -> UserError:
-    """The error for images that cannot be used, which names the first 20 of them.
+    """The error for images that cannot be used, which counts them by reason and names the first.
 
     Args:
         name: of the data set.
         bad: (name, reason) of each.
     """
-    lines = [f"  {file}: {reason}" for file, reason in bad[:LISTED]]
-    if len(bad) > LISTED:
-        lines.append(f"  and {len(bad) - LISTED} more")
-    lines.insert(0, f"{name}: {len(bad)} images or rows cannot be used:")
-    lines.append("Repair them, or set on_bad_image: skip to leave them out; the data card then lists them.")
+    groups = by_reason(bad)
+    members: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for file, reason in bad:
+        members[general_reason(reason)].append((file, reason))
+    lines = [line for group in groups for line in _of_one_reason(group, members[group.reason])]
+    if len(lines) > LISTED:
+        lines = [*lines[:LISTED], f"  and {len(lines) - LISTED} more"]
+    lines.insert(0, f"{name}: {len(bad):,} images or rows cannot be used:")
+    if any(group.reason == OUTSIDE for group in groups):
+        lines.append("If links may end there, name that folder in follow_links.")
+    lines.append("Repair them, or set on_bad_image: skip to leave them out; skipped.csv then lists them.")
     return UserError("\n".join(lines))
+
+
+def _of_one_reason(group: Skipped, members: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each of a few, and one line for all of many."""
+    if group.count > NAMED:
+        return [f"  {group.count:,} times: {group.reason}: {', '.join(map(printable, group.first))}, ..."]
+    return [f"  {printable(file)}: {printable(reason)}" for file, reason in members]
 
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    return ", ".join(map(printable, names[:LISTED])) + more

@@ -9,23 +9,28 @@ import pandas as pd
 
 from imssl.datasets import kaggle
 from imssl.datasets.files import (
+    AS_PUBLISHED,
     Files,
+    Reading,
     find,
+    is_image,
     layout_error,
+    leftovers,
     one_each,
     open_files,
     read_required,
-    read_table,
 )
 from imssl.datasets.images import reader
-from imssl.datasets.source import RawSample, Source, Task
+from imssl.datasets.source import RawSample, Source
+from imssl.datasets.text import read_table, unknown_value
+from imssl.task import Task
 
 Grading = Literal["binary", "five"]
 
 TABLE = "trainLabels.csv"
 COLUMNS = ("image", "level")
 ARCHIVE = "train.zip"
-IMAGE = re.compile(r"(?P<patient>[^/]+)_(left|right)\.(jpe?g|png)", re.IGNORECASE)
+IMAGE = re.compile(r"(?P<patient>[^/]+)_(left|right)\.[^./]+", re.IGNORECASE)
 LAYOUT = (
     f"{TABLE}, and <id>_left.jpeg, <id>_right.jpeg below it or in {ARCHIVE}.\n"
     f"Kaggle's parts must be joined first (cat train.zip.0* > {ARCHIVE}) and {TABLE}.zip unpacked."
@@ -40,26 +45,28 @@ CLASSES: dict[Grading, tuple[str, ...]] = {
 TASKS: dict[Grading, Task] = {"binary": "binary", "five": "ordinal"}
 
 
-def source(path: Path, grading: Grading) -> Source:
+def source(path: Path, grading: Grading, reading: Reading = AS_PUBLISHED) -> Source:
     """The labelled part of EyePACS; both eyes belong to one patient.
 
     Args:
-        path: folder or zip with `LAYOUT`. If it does not exist, Kaggle's client is asked for it. Images in
-            a folder ``test`` are ignored, as `TABLE` does not grade them.
+        path: folder or zip with `LAYOUT`. Images in a folder ``test`` are not used, as `TABLE` does not
+            grade them.
         grading: ``binary`` for referable retinopathy, ``five`` for the grades themselves.
+        reading: how the files are read.
 
     Raises:
+        NotThere: the path does not exist.
         UserError: the layout is not the expected one, or the table is malformed.
     """
     if not path.exists():
-        kaggle.fetch(kaggle.EYEPACS, path)
-    files = open_files(path)
+        raise kaggle.not_there(kaggle.EYEPACS, path)
+    files = open_files(path, reading.follow_links)
     table_name = find(files, TABLE)
     pictures = _with_images(files)
     if table_name is None or pictures is None:
         raise layout_error(files, LAYOUT)
     content = read_required(files, table_name)
-    bad = [(name, reason) for name, reason in pictures.refused if _is_image(name)]
+    bad, unused = _leftovers(files, pictures, table_name)
     images = one_each([name for name in pictures.names if _is_image(name)], bad)
     return Source(
         origin="EyePACS (Kaggle Diabetic Retinopathy Detection)",
@@ -71,8 +78,10 @@ def source(path: Path, grading: Grading) -> Source:
         licence="Kaggle's competition rules",
         url=kaggle.EYEPACS.url,
         samples=_samples(read_table(content, table_name, COLUMNS), images, grading, bad),
-        read=reader(pictures, images),
+        read=reader(pictures, images, reading.window),
         bad=bad,
+        unused=unused,
+        attributes=("eye",),
         inputs={**files.checksums(), **pictures.checksums(), TABLE: hashlib.sha256(content).hexdigest()},
     )
 
@@ -82,11 +91,27 @@ def _with_images(files: Files) -> Files | None:
     if any(_is_image(name) for name in files.names):
         return files
     archive = files.path / ARCHIVE
-    return open_files(archive) if archive.is_file() else None
+    return open_files(archive) if ARCHIVE in files.names and archive.is_file() else None
 
 
 def _is_image(name: str) -> bool:
-    return IMAGE.fullmatch(PurePosixPath(name).name) is not None and "test" not in name.split("/")[:-1]
+    return is_image(name) and IMAGE.fullmatch(PurePosixPath(name).name) is not None and not _is_test(name)
+
+
+def _is_test(name: str) -> bool:
+    return "test" in name.split("/")[:-1]
+
+
+def _leftovers(
+    files: Files, pictures: Files, table_name: str
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(name, reason) of what cannot be used, and of what is no part of the data set."""
+    test = [name for name in pictures.names if _is_test(name)]
+    bad, unused = leftovers(pictures, {table_name, *filter(_is_image, pictures.names), *test})
+    if pictures is not files:
+        beside = leftovers(files, {table_name, ARCHIVE})
+        bad, unused = bad + beside[0], unused + beside[1]
+    return bad, unused + [(name, f"lies in a folder test, which {TABLE} does not grade") for name in test]
 
 
 def _samples(
@@ -104,10 +129,10 @@ def _samples(
         elif id not in images:
             bad.append((id, "it has a row, but no image file"))
         elif level not in GRADES:
-            bad.append((id, f"grade {level!r} is not one of {', '.join(GRADES)}"))
+            bad.append((id, unknown_value("grade", level, GRADES)))
         else:
             label = int(int(level) >= REFERABLE) if grading == "binary" else int(level)
-            samples[id] = RawSample(id, patient, "", (label,))
+            samples[id] = RawSample(id, patient, "", (label,), {"eye": eye})
         seen.add(id)
     bad += [(name, "the image has no row") for id, name in images.items() if id not in seen]
     return list(samples.values())

@@ -1,23 +1,51 @@
 """Folders and zip archives behind one interface: names, and bytes by name. Nothing is ever unpacked."""
 
-import hashlib
-import io
-import os
-import stat
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-import pandas as pd
-
+from imssl.datasets.archive import MOST_BYTES, Zip
 from imssl.datasets.source import BadImage
+from imssl.datasets.walk import walk
 from imssl.errors import UserError
+from imssl.paths import expanded
+from imssl.regular_file import read_regular
 
-# No image or table of any source is so large, but the entry of an archive may claim any size.
-MOST_BYTES = 2**29
+# In any case. What Pillow may open is decided by the content (imssl.datasets.images.FORMATS).
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp")
+# Of images that nothing here reads: pictures, slides and volumes. They may be half of a data set.
+OTHER_SUFFIXES = (
+    *(".gif", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"),
+    *(".jxl", ".tga", ".pcx", ".psd", ".svs", ".ndpi", ".mrxs", ".czi", ".nii", ".nii.gz", ".mha", ".nrrd"),
+)
+NOT_READ = "is an image of a kind that is not read; convert it to PNG"
+NO_SUFFIX = "is an image whose name does not end as one; give it the suffix of its kind, such as .png"
+ZIP = "is a zip among other files, and is not opened; if it belongs to the data set, unpack it"
+# How images begin: PNG, JPEG, GIF, TIFF, JPEG 2000.
+BEGINNINGS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 SHOWN = 8
+
+
+# Lowest and highest value of 16-bit greys that become 0 and 255; None for the window of the bit depth.
+Window = tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the files of a source are read.
+
+    Attributes:
+        follow_links: folders outside the root in which links may end; see `imssl.datasets.walk.walk`.
+        window: of 16-bit greys; see `imssl.datasets.images.decode`.
+    """
+
+    follow_links: tuple[Path, ...] = ()
+    window: Window = None
+
+
+# No links out of the root, and the window of the bit depth.
+AS_PUBLISHED = Reading()
 
 
 class Files(Protocol):
@@ -26,15 +54,21 @@ class Files(Protocol):
     Attributes:
         path: of the folder or archive.
         names: relative POSIX paths, sorted.
-        refused: (name, reason) of files that are not read, for example because they lead out of the root.
+        refused: (name, reason) of what cannot be read, for example because it leads out of the root.
+        hidden: names of files and folders that begin with a dot, and of macOS's ``__MACOSX``.
     """
 
     path: Path
     names: list[str]
     refused: list[tuple[str, str]]
+    hidden: list[str]
 
     def read(self, name: str) -> bytes:
         """Content of a file; may be called from several threads. Raises BadImage if it cannot be read."""
+        ...
+
+    def same_content(self, first: str, second: str) -> bool:
+        """Whether two files are equal. Raises BadImage if one cannot be read."""
         ...
 
     def checksums(self) -> dict[str, str]:
@@ -43,108 +77,67 @@ class Files(Protocol):
 
 
 class Folder:
-    """Files below a folder; links to folders, and links to files outside the folder, are not followed."""
+    """Files below a folder.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the folder.
+        follow_links: other folders in which links may end; see `imssl.datasets.walk.walk`.
+    """
+
+    def __init__(self, path: Path, follow_links: Sequence[Path] = ()) -> None:
         self.path = path
-        self.names: list[str] = []
-        self.refused: list[tuple[str, str]] = []
-        root = path.resolve()
-        for parent, folders, names in os.walk(root):
-            relative = Path(parent).relative_to(root)
-            for name in names:
-                self._add(root, relative / name)
-            self.refused += [
-                ((relative / name).as_posix(), "is a link to a folder")
-                for name in folders
-                if (root / relative / name).is_symlink()
-            ]
-        self.names.sort()
-        self.refused.sort()
-
-    def _add(self, root: Path, name: Path) -> None:
-        file = root / name
-        if _is_hidden(name.as_posix()):
-            return
-        if file.is_symlink() and not file.resolve().is_relative_to(root):
-            self.refused.append((name.as_posix(), "is a link out of the folder"))
-        else:
-            self.names.append(name.as_posix())
+        listing = walk(path, follow_links)
+        self.names, self.refused, self.hidden = list(listing.files), listing.refused, listing.hidden
+        self._sizes = listing.files
 
     def read(self, name: str) -> bytes:
         """See `Files.read`."""
-        file = self.path / name
         try:
-            if file.stat().st_size > MOST_BYTES:
-                raise BadImage(name, "the file is too large")
-            return file.read_bytes()
+            return read_regular(self.path / name, MOST_BYTES)
         except OSError as error:
             raise BadImage(name, f"cannot be read ({error.strerror})") from None
+
+    def same_content(self, first: str, second: str) -> bool:
+        """See `Files.same_content`."""
+        return self._sizes[first] == self._sizes[second] and self.read(first) == self.read(second)
 
     def checksums(self) -> dict[str, str]:
         """See `Files.checksums`."""
         return {}
 
 
-class Zip:
-    """Files in a zip archive."""
+def located(path: str) -> Path:
+    """The absolute path that a setting means; relative ones start at the project's folder, the current one.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.refused: list[tuple[str, str]] = []
-        try:
-            # One handle for all threads: ZipFile locks around each seek and read of it.
-            self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"{path} is not a readable zip archive ({error}). Download it again.") from None
-        self._entries = {}
-        for entry in self._archive.infolist():
-            if entry.is_dir() or _is_hidden(entry.filename):
-                continue
-            reason = _why_refused(entry)
-            if reason:
-                self.refused.append((entry.filename, reason))
-            else:
-                self._entries[entry.filename] = entry
-        self.names = sorted(self._entries)
-
-    def read(self, name: str) -> bytes:
-        """See `Files.read`."""
-        entry = self._entries[name]
-        if entry.file_size > MOST_BYTES:
-            raise BadImage(name, "the file is too large")
-        try:
-            return self._archive.read(entry)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise BadImage(name, f"is damaged in the archive ({error})") from None
-        except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown compression
-            raise BadImage(name, f"cannot be unpacked ({error})") from None
-
-    def checksums(self) -> dict[str, str]:
-        """See `Files.checksums`."""
-        return {self.path.name: checksum(self.path)}
+    Raises:
+        UserError: see `imssl.paths.expanded`.
+    """
+    return expanded(path).absolute()
 
 
-def open_files(path: Path) -> Files:
+def open_files(path: Path, follow_links: Sequence[Path] = ()) -> Files:
     """Open a folder or a zip; a folder that holds nothing but one zip is opened as that zip.
+
+    Args:
+        path: of the folder or zip.
+        follow_links: other folders in which links may end; see `imssl.datasets.walk.walk`.
 
     Raises:
         UserError: the path is neither.
     """
     if path.is_dir():
-        folder = Folder(path)
-        if len(folder.names) == 1 and folder.names[0].endswith(".zip"):
+        folder = Folder(path, follow_links)
+        if len(folder.names) == 1 and folder.names[0].lower().endswith(".zip") and not folder.refused:
             return Zip(path / folder.names[0])
         return folder
-    if path.is_file():
-        return Zip(path)
-    raise UserError(f"{path} does not exist.")
+    if not path.exists():
+        raise UserError(f"{path} does not exist.")
+    return Zip(path)
 
 
-def checksum(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def is_image(name: str) -> bool:
+    """Whether a file's suffix is that of an image, in whatever case."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def find(files: Files, *candidates: str) -> str | None:
@@ -165,7 +158,7 @@ def read_required(files: Files, name: str) -> bytes:
     try:
         return files.read(name)
     except BadImage as bad:
-        raise UserError(f"{files.path}: {bad}. Download it again.") from None
+        raise UserError(f"{files.path}: {bad}. Mend or replace this file.") from None
 
 
 def one_each(names: Sequence[str], bad: list[tuple[str, str]]) -> dict[str, str]:
@@ -183,47 +176,64 @@ def one_each(names: Sequence[str], bad: list[tuple[str, str]]) -> dict[str, str]
     return by_id
 
 
-def read_table(content: bytes, title: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file as a table of (N) rows, in which all columns are str and empty cells are empty strings.
+def leftovers(files: Files, used: Collection[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What a source has not used of its files, so that nothing is left out without a word.
 
     Args:
-        content: of the file.
-        title: name of the file, for the error.
-        columns: that it must have.
+        files: of the source.
+        used: names of those that it has used, or has left out itself with a reason.
 
-    Raises:
-        UserError: it is not a CSV with these columns.
+    Returns:
+        (name, reason) of what may belong to the data set, and so is a fault: images in unexpected places or
+        of a kind that is not read, links that are not followed; and of what does not: hidden files, texts,
+        programs.
     """
+    used = set(used)
+    bad: list[tuple[str, str]] = []
+    unused: list[tuple[str, str]] = []
+    for name in files.names:
+        if name in used:
+            continue
+        if is_image(name):
+            bad.append((name, "lies where this source has no images"))
+        elif name.lower().endswith(OTHER_SUFFIXES):
+            bad.append((name, NOT_READ))
+        elif not PurePosixPath(name).suffix and _begins_as_image(files, name):
+            bad.append((name, NO_SUFFIX))
+        else:
+            is_zip = name.lower().endswith(".zip")
+            unused.append((name, ZIP if is_zip else "is no image, and no table of this source"))
+    for name, reason in files.refused:
+        # A folder, or a file of DVC's cache, has no suffix.
+        suffix = PurePosixPath(name).suffix
+        (bad if is_image(name) or not suffix or suffix == ".zip" else unused).append((name, reason))
+    unused += [(name, "is hidden") for name in files.hidden]
+    return bad, unused
+
+
+def _begins_as_image(files: Files, name: str) -> bool:
     try:
-        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{title} is not a CSV file ({error}). Download it again.") from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise UserError(
-            f"{title} lacks the column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}."
-        )
-    return table.apply(lambda column: column.str.strip())
+        content = files.read(name)
+    except BadImage:
+        return True  # it may be one, and cannot be used
+    return content.startswith(BEGINNINGS) or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
+
+
+def of_zips(files: Files) -> str:
+    """What to do where there are zips instead of images: a sentence, or nothing where there are none."""
+    zips = [name for name in files.names if name.lower().endswith(".zip")]
+    several = " It holds several zips: give one zip, or unpack them." if len(zips) > 1 else ""
+    return several or " Give the zip in it, or unpack that." * bool(zips)
 
 
 def layout_error(files: Files, expected: str) -> UserError:
     """The error for a folder or archive that is not laid out as its owners publish it."""
     shown = "\n".join(f"  {name}" for name in files.names[:SHOWN]) or "  nothing"
     more = f"\n  and {len(files.names) - SHOWN} more" if len(files.names) > SHOWN else ""
-    links = f"\n{len(files.refused)} links or unsafe names were ignored." if files.refused else ""
+    refused = "".join(f"\n  {name}: {reason}" for name, reason in files.refused[:SHOWN])
+    if refused:
+        refused = f"\nCannot be used ({len(files.refused)}):{refused}"
     return UserError(
-        f"{files.path} is not laid out as expected.\nExpected: {expected}\nFound:\n{shown}{more}{links}"
+        f"{files.path} is not laid out as expected.\nExpected: {expected}\nFound:\n{shown}{more}{refused}"
+        + of_zips(files).replace(" ", "\n", 1)
     )
-
-
-def _why_refused(entry: zipfile.ZipInfo) -> str | None:
-    parts = entry.filename.replace("\\", "/").split("/")
-    if ".." in parts or parts[0] == "" or ":" in parts[0]:
-        return "its name leads out of the archive"
-    if stat.S_ISLNK(entry.external_attr >> 16):
-        return "is a link"
-    return None
-
-
-def _is_hidden(name: str) -> bool:
-    return any((part[:1] == "." and part != "..") or part == "__MACOSX" for part in name.split("/"))

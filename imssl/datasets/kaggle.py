@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from imssl.datasets.source import NotThere
 from imssl.errors import UserError
 
 SITE = "https://www.kaggle.com"
@@ -20,11 +21,13 @@ class KagglePage:
         kind: of page.
         slug: of the data set (``owner/name``) or of the competition.
         title: of the page.
+        gigabytes: size of the archive, roughly.
     """
 
     kind: Literal["datasets", "competitions"]
     slug: str
     title: str
+    gigabytes: float
 
     @property
     def url(self) -> str:
@@ -32,9 +35,19 @@ class KagglePage:
         return f"{SITE}/{self.kind}/{self.slug}" + ("/data" if self.kind == "competitions" else "")
 
 
-NIH = KagglePage("datasets", "nih-chest-xrays/data", "NIH Chest X-rays")
-IDC = KagglePage("datasets", "paultimothymooney/breast-histopathology-images", "Breast Histopathology Images")
-EYEPACS = KagglePage("competitions", "diabetic-retinopathy-detection", "Diabetic Retinopathy Detection")
+NIH = KagglePage("datasets", "nih-chest-xrays/data", "NIH Chest X-rays", 45)
+IDC = KagglePage(
+    "datasets", "paultimothymooney/breast-histopathology-images", "Breast Histopathology Images", 3.3
+)
+KERMANY = KagglePage(
+    "datasets", "paultimothymooney/chest-xray-pneumonia", "Chest X-Ray Images (Pneumonia)", 2.5
+)
+EYEPACS = KagglePage("competitions", "diabetic-retinopathy-detection", "Diabetic Retinopathy Detection", 88)
+
+
+def not_there(page: KagglePage, path: Path) -> NotThere:
+    """The error for a path at which there is nothing; it says what belongs there. Nothing is downloaded."""
+    return NotThere(f"{path} does not exist. Correct the path, or d" + _by_hand(page, path)[1:])
 
 
 def fetch(page: KagglePage, path: Path) -> None:
@@ -53,8 +66,8 @@ def fetch(page: KagglePage, path: Path) -> None:
     client = shutil.which("kaggle")
     if client is None:
         raise UserError(
-            f"{path} does not exist, and Kaggle's client, which could download it, is not installed "
-            "(pip install kaggle).\n" + _by_hand(page, path)
+            "Kaggle's client, which could download it, is not installed (pip install kaggle).\n"
+            + _by_hand(page, path)
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     option = "-d" if page.kind == "datasets" else "-c"
@@ -67,7 +80,7 @@ def fetch(page: KagglePage, path: Path) -> None:
         if ended.returncode != 0 or len(archives) != 1:
             answer = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
             raise UserError(
-                f"{path} does not exist, and Kaggle's client could not download {page.slug}. "
+                f"Kaggle's client could not download {page.slug} to {path}. "
                 f"It said: {answer}\n"
                 "Its credentials may be missing, or the terms of the page may not have been accepted yet.\n"
                 + _by_hand(page, path)

@@ -9,6 +9,9 @@ from imssl.errors import UserError
 from imssl.seeds import derived_seed
 from imssl.settings.labels import LabelSet, ValidationLabels
 
+# Of a share: an epoch or a strength that two or three images choose is chosen at random.
+LEAST_VALIDATION_LABELS = 10
+
 
 @dataclass(frozen=True)
 class LabelledRows:
@@ -23,33 +26,16 @@ class LabelledRows:
     validation: np.ndarray
 
 
-@dataclass(frozen=True)
-class LabelBudget:
-    """What a label set really came to, beside its nominal size.
-
-    Attributes:
-        training_labels: labelled training images.
-        validation_labels: labelled validation images; where nothing is chosen, none is used.
-        training_share: of all training images, in (0, 1]; above the nominal share where a small set had to
-            be filled up to show every class.
-        training_per_class: labelled training images with each class, by its name.
-    """
-
-    training_labels: int
-    validation_labels: int
-    training_share: float
-    training_per_class: dict[str, int]
-
-
 def draw_labels(
     prepared: Prepared, label_set: LabelSet, seed: int, validation_labels: ValidationLabels = "same share"
 ) -> LabelledRows:
     """The rows whose labels a run may use; a seed draws the same ones for every method.
 
     With ``same share`` the validation labels are drawn as the training labels are. A fraction takes that
-    share of the validation images, and at the least the few that show every class present and absent:
-    with fewer the metric by which the choice is made would be undefined. k per class takes
-    k * N_val / N_train validation images of each class, rounded, at least 1.
+    share of the validation images, at the least ten (or all, where there are fewer), and the few that show
+    every class present and absent: with fewer the metric by which the choice is made would be undefined, or
+    chance. k per class takes k * N_val / N_train validation images of each class, rounded, at least 1: who
+    asks for k shots wants no more.
 
     Args:
         prepared: data set.
@@ -68,23 +54,12 @@ def draw_labels(
     if label_set.per_class is not None:
         scaled = round(label_set.per_class * len(validation) / len(train))
         label_set = LabelSet(per_class=max(1, scaled))
-    drawn = _rows(labels[validation], label_set, derived_seed(seed, "validation label subset", dataset))
+    purpose = derived_seed(seed, "validation label subset", dataset)
+    drawn = _rows(labels[validation], label_set, purpose, LEAST_VALIDATION_LABELS)
     return LabelledRows(training, validation[drawn])
 
 
-def label_budget(prepared: Prepared, labelled: LabelledRows) -> LabelBudget:
-    """Count what was drawn."""
-    classes, labels = prepared.card.classes, prepared.labels()[labelled.training]
-    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes))
-    return LabelBudget(
-        training_labels=len(labelled.training),
-        validation_labels=len(labelled.validation),
-        training_share=len(labelled.training) / len(prepared.indices("train")),
-        training_per_class=dict(zip(classes, counts.tolist(), strict=True)),
-    )
-
-
-def label_subset(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+def label_subset(labels: np.ndarray, fraction: float, seed: int, least: int = 1) -> np.ndarray:
     """A share of some rows.
 
     One seeded ordering serves all fractions and a fraction takes a prefix of it, so that smaller subsets lie
@@ -97,9 +72,10 @@ def label_subset(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         labels: (N, C) of 0 and 1, or (N,) class indices.
         fraction: of the rows, in (0, 1].
         seed: of the ordering.
+        least: rows, as far as there are so many.
 
     Returns:
-        Ascending int64 rows, max(round(fraction * N), rows needed to show every class) of them.
+        Ascending int64 rows, max(round(fraction * N), least, rows needed to show every class) of them.
 
     Raises:
         UserError: the fraction is not in (0, 1], or there are no rows.
@@ -111,7 +87,7 @@ def label_subset(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     ordering = _spread(labels, np.random.default_rng(seed))
     needed = _showing_every_class(labels, ordering, times=1)
     rest = ordering[~np.isin(ordering, needed)]
-    size = max(round(fraction * len(labels)), len(needed), 1)
+    size = max(round(fraction * len(labels)), len(needed), least)
     return np.sort(np.concatenate([needed, rest])[:size])
 
 
@@ -143,10 +119,10 @@ def labels_per_class(labels: np.ndarray, per_class: int, seed: int) -> np.ndarra
     return np.sort(_showing_every_class(labels, ordering, times=per_class))
 
 
-def _rows(labels: np.ndarray, label_set: LabelSet, seed: int) -> np.ndarray:
+def _rows(labels: np.ndarray, label_set: LabelSet, seed: int, least: int = 1) -> np.ndarray:
     if label_set.per_class is not None:
         return labels_per_class(labels, label_set.per_class, seed)
-    return label_subset(labels, label_set.fraction or 0.0, seed)
+    return label_subset(labels, label_set.fraction or 0.0, seed, least)
 
 
 def _spread(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -3,14 +3,19 @@
 import hashlib
 import tempfile
 import zipfile
+from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
+from urllib.request import Request, urlopen
 
 import numpy as np
 
-from imssl.datasets.files import checksum
-from imssl.datasets.source import SPLITS, RawSample, Source, Task
+from imssl.datasets.source import SPLITS, NotThere, RawSample, Source
+from imssl.durable import raise_if_full
 from imssl.errors import UserError
+from imssl.regular_file import checksum
+from imssl.task import Task
 
 Resolution = Literal[28, 64, 128, 224]
 
@@ -28,18 +33,18 @@ def source(flag: str, resolution: Resolution, folder: Path) -> Source:
     Args:
         flag: MedMNIST's name of the set, for example ``retinamnist``.
         resolution: side of the published images.
-        folder: that holds the npz file; if it does not, the file is downloaded to it.
+        folder: that holds the npz file.
 
     Raises:
-        UserError: there is no such two-dimensional set, its file is not the published one, or it can be
-            neither found nor downloaded.
+        NotThere: the folder has no such file.
+        UserError: there is no such two-dimensional set, or its file is not the published one.
     """
     info = _info(flag)
-    suffix = "" if resolution == 28 else f"_{resolution}"
-    file = folder / f"{flag}{suffix}.npz"
+    published = published_file(flag, resolution, folder)
+    file = published.file
     if not file.is_file():
-        _download(info[f"url{suffix}"], info[f"MD5{suffix}"], file)
-    _check_md5(file, info[f"MD5{suffix}"], info[f"url{suffix}"])
+        raise NotThere(f"{file} does not exist. Correct the path, or {_by_hand(published)}")
+    _check_md5(published)
     images = _Images(file)
     samples = [sample for split in SPLITS for sample in _samples(split, images.labels[split])]
     return Source(
@@ -71,7 +76,10 @@ class _Images:
         self._images: dict[str, np.ndarray] = {}
         try:
             self._open(file)
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        except OSError as error:
+            raise_if_full(error, Path(self._unpacked.name).parent)
+            raise UserError(f"{file} cannot be read ({error.strerror or error}).") from None
+        except (KeyError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{file} does not hold what MedMNIST publishes: {error.args[0] if error.args else error}.\n"
                 "Delete it and download it again."
@@ -113,26 +121,74 @@ def _info(flag: str) -> dict[str, Any]:
     return flat[flag]
 
 
-def _check_md5(file: Path, expected: str, url: str) -> None:
-    with file.open("rb") as stream:
-        actual = hashlib.file_digest(stream, "md5").hexdigest()
-    if actual != expected:
-        raise UserError(
-            f"{file} is not the file that MedMNIST published: its MD5 is {actual}, expected {expected}.\n"
-            f"Delete it and download it again from {url}"
-        )
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file that MedMNIST publishes.
+
+    Attributes:
+        url: where.
+        md5: its MD5, in hexadecimal digits.
+        file: where it belongs on this machine.
+    """
+
+    url: str
+    md5: str
+    file: Path
 
 
-def _download(url: str, md5: str, file: Path) -> None:
+def published_file(flag: str, resolution: Resolution, folder: Path) -> PublishedFile:
+    """The file of a set.
+
+    Raises:
+        UserError: there is no such two-dimensional set.
+    """
+    info = _info(flag)
+    suffix = "" if resolution == 28 else f"_{resolution}"
+    return PublishedFile(info[f"url{suffix}"], info[f"MD5{suffix}"], folder / file_name(flag, resolution))
+
+
+def file_name(flag: str, resolution: Resolution) -> str:
+    """MedMNIST's name of the file of a set, for example ``retinamnist_64.npz``."""
+    return f"{flag}.npz" if resolution == 28 else f"{flag}_{resolution}.npz"
+
+
+def size_of(published: PublishedFile) -> int | None:
+    """Size in bytes that the server states; None where it does not, or cannot be reached."""
+    try:
+        with urlopen(Request(published.url, method="HEAD"), timeout=20) as answer:
+            return int(answer.headers["Content-Length"])
+    except (OSError, ValueError, TypeError, HTTPException):
+        return None
+
+
+def download(published: PublishedFile) -> None:
+    """Download a file to its place, under a temporary name until it is whole.
+
+    Raises:
+        UserError: the download failed, or is not the published file.
+    """
     from torchvision.datasets.utils import download_url
 
+    file = published.file
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as work:
-            download_url(url, work, filename=file.name, md5=md5)
+            download_url(published.url, work, filename=file.name, md5=published.md5)
             (Path(work) / file.name).replace(file)
     except (OSError, RuntimeError) as error:
+        raise_if_full(error, file.parent)
+        raise UserError(f"The download of {file} failed ({error}).\nInstead, {_by_hand(published)}") from None
+
+
+def _by_hand(published: PublishedFile) -> str:
+    return f"download {published.url}\nand put it at {published.file} (MD5 {published.md5})."
+
+
+def _check_md5(published: PublishedFile) -> None:
+    with published.file.open("rb") as stream:
+        actual = hashlib.file_digest(stream, "md5").hexdigest()
+    if actual != published.md5:
         raise UserError(
-            f"{file} is not there, and the download failed ({error}).\n"
-            f"Download {url}\nand put it at {file} (MD5 {md5})."
-        ) from None
+            f"{published.file} is not the file that MedMNIST published: its MD5 is {actual}, expected "
+            f"{published.md5}.\nDelete it and download it again from {published.url}"
+        )

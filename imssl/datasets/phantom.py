@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from imssl.datasets.source import RawSample, Source, Task
+from imssl.datasets.source import RawSample, Source
+from imssl.task import Task
 
 Kind = Literal["chest", "histology", "fundus"]
 IMAGES_PER_PATIENT = (2, 6)
@@ -160,6 +161,11 @@ def _draw_chest(
 # --- histology ---------------------------------------------------------------------------------------
 
 
+# What the two stains absorb of red, green and blue, as optical densities.
+HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])
+EOSIN = np.array([0.07, 0.75, 0.35])
+
+
 def _histology_labels(draw: np.random.Generator, severity: float) -> tuple[int, ...]:
     return (int(draw.random() < 0.1 + 0.8 * severity),)
 
@@ -168,22 +174,22 @@ def _draw_histology(
     canvas: _Canvas, anatomy: np.random.Generator, shot: np.random.Generator, labels: tuple[int, ...]
 ) -> np.ndarray:
     (carcinoma,) = labels
-    stain = np.array([0.86, 0.66, 0.8]) + anatomy.normal(0, 0.06, 3) + shot.normal(0, 0.03, 3)
-    nucleus = np.array([0.42, 0.28, 0.55]) + anatomy.normal(0, 0.05, 3)
-    strands = canvas.noise(shot, 10, 2, 7)
-    image = stain * (1 + 0.07 * strands[..., None])
-    # The classes overlap: many small nuclei (inflammation) are benign, few large ones can be malignant.
-    count = int(shot.poisson(17 if carcinoma else 19))
-    size = 0.155 if carcinoma else 0.115
-    spread = 0.35 if carcinoma else 0.12
-    for _ in range(max(3, count)):
+    # How malignant the tissue looks. The classes overlap: some benign tissue looks worse than some carcinoma.
+    atypia = carcinoma + shot.normal(0, 0.4)
+    # Malignant tissue takes more of the blue stain and less of the pink one, so hue carries the label, which
+    # survives any exposure.
+    haematoxylin = np.full_like(canvas.x, np.clip(0.15 + 0.4 * atypia, 0.05, 0.9))
+    eosin = np.clip(0.9 - 0.4 * atypia, 0.1, 1.2) * (1 + 0.12 * canvas.noise(shot, 8, 2, 5))
+    # Malignant nuclei are fewer and larger.
+    for _ in range(max(4, int(shot.poisson(16 * 0.7**atypia)))):
         x, y = shot.uniform(-1.1, 1.1, 2)
-        radius = size * np.exp(shot.normal(0, spread))
-        stretch = np.exp(shot.normal(0, spread))
-        shape = canvas.ellipse(x, y, radius * stretch, radius / stretch, shot.uniform(0, np.pi), 1)
-        depth = shot.uniform(0.5, 0.95) * shape[..., None]
-        image = image * (1 - depth) + nucleus * depth
-    return _exposed(shot, image, noise=0.03)
+        radius = 0.13 * 1.3**atypia * np.exp(shot.normal(0, 0.2))
+        stretch = np.exp(shot.normal(0, 0.15))
+        nucleus = canvas.ellipse(x, y, radius * stretch, radius / stretch, shot.uniform(0, np.pi), 1)
+        haematoxylin = haematoxylin * (1 - nucleus) + 1.2 * nucleus
+    thickness = np.exp(shot.normal(0, 0.1))
+    absorbed = thickness * (haematoxylin[..., None] * HAEMATOXYLIN + eosin[..., None] * EOSIN)
+    return _photographed(shot, np.exp(-absorbed))
 
 
 # --- fundus ------------------------------------------------------------------------------------------
@@ -202,8 +208,11 @@ def _draw_fundus(
     canvas: _Canvas, anatomy: np.random.Generator, shot: np.random.Generator, labels: tuple[int, ...]
 ) -> np.ndarray:
     (grade,) = labels
-    base = np.array([0.72, 0.36, 0.18]) + anatomy.normal(0, 0.03, 3)
-    light = 1 + 0.15 * (shot.normal() * canvas.x + shot.normal() * canvas.y)
+    # How ill the retina looks. Neighbouring grades overlap.
+    stage = grade + shot.normal(0, 0.5)
+    # Fluid in it makes it yellower, so hue carries the grade, which survives any exposure.
+    base = np.array([0.8, 0.24 + 0.08 * stage, 0.14 + 0.015 * stage])
+    light = 1 + 0.1 * (shot.normal() * canvas.x + shot.normal() * canvas.y)
     image = base * light[..., None]
     side = shot.choice([-1, 1])
     disc_x, disc_y = side * shot.uniform(0.45, 0.55), shot.uniform(-0.08, 0.08)
@@ -231,14 +240,35 @@ def _draw_fundus(
         bleeding = 0.7 * canvas.ellipse(x, y, 0.3, 0.18, shot.uniform(0, 3), 5)[..., None]
         image = image * (1 - bleeding) + np.array([0.3, 0.05, 0.04]) * bleeding
     visible = canvas.ellipse(0, 0, 0.97, 0.97, 0, 1)[..., None]
-    return _exposed(shot, image, noise=0.02) * visible
+    return _photographed(shot, image) * visible
+
+
+# --- exposure ----------------------------------------------------------------------------------------
 
 
 def _exposed(shot: np.random.Generator, image: np.ndarray, noise: float) -> np.ndarray:
-    """The image with the nuisances that every image has: gain, gamma, colour cast and sensor noise."""
-    cast = np.exp(shot.normal(0, 0.05, image.shape[-1])) if image.shape[-1] == 3 else 1.0
-    exposed = np.clip(image * cast, 0, None) ** np.exp(shot.normal(0, 0.25)) * np.exp(shot.normal(0, 0.12))
+    """A grey image with the nuisances that every radiograph has: gain, gamma and noise."""
+    exposed = np.clip(image, 0, None) ** np.exp(shot.normal(0, 0.25)) * np.exp(shot.normal(0, 0.12))
     return exposed + shot.normal(0, noise * shot.uniform(0.5, 1.5), image.shape) + shot.normal(0, 0.03)
+
+
+def _photographed(shot: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """A colour image with the nuisances of a camera: colour cast, contrast, gain and noise.
+
+    Gain and contrast differ more from image to image than the label shows, and augmentation removes them: a
+    method that learns to ignore them needs fewer labels than an encoder that has learnt nothing. The task is
+    easy, as the mean colour all but gives the label away; what takes long to learn has no place in a demo.
+    """
+
+    def factor(deviation: float, colours: int = 1) -> np.ndarray:
+        # Within two deviations: beyond them some images would be all black or white.
+        return np.exp(deviation * np.clip(shot.normal(size=colours), -2, 2))
+
+    exposed = image * factor(0.02, image.shape[-1])
+    mean = exposed.mean(axis=(0, 1))
+    exposed = mean + (exposed - mean) * factor(0.15) * 0.9
+    # Dark enough that a brighter view is not white, which would have no hue.
+    return exposed * factor(0.2) * 0.6 + shot.normal(0, 0.02, image.shape)
 
 
 PHANTOMS: dict[Kind, _Phantom] = {

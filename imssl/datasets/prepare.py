@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +15,18 @@ import numpy as np
 import pandas as pd
 
 from imssl.datasets.checks import check_no_split_is_empty, check_patients, check_samples, complaint
-from imssl.datasets.images import to_square
-from imssl.datasets.prepared import Card, Skipped, SplitCounts, discard_images, publish, writing_images
+from imssl.datasets.images import Fit, to_square
+from imssl.datasets.prepared import (
+    TEXT_COLUMNS,
+    Card,
+    SplitCounts,
+    discard_images,
+    publish,
+    writing_images,
+)
+from imssl.datasets.skipped import by_reason, skipped_table
 from imssl.datasets.source import SPLITS, BadImage, RawSample, Source
-from imssl.datasets.splits import assign_splits, draw_validation
+from imssl.datasets.splits import assign_splits, draw_validation, joined_groups
 
 # Keeps normalisation finite where a channel is constant.
 SMALLEST_STD = 1 / 255
@@ -36,6 +45,7 @@ def prepare(
     split_seed: int,
     on_bad_image: Literal["error", "skip"],
     folder: Path,
+    fit: Fit = "pad",
     on_progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> Card:
@@ -53,6 +63,7 @@ def prepare(
         on_bad_image: whether unusable images stop the preparation or are left out. Unusable are corrupt or
             missing files, duplicate ids, and images whose pixels equal those of an earlier sample.
         folder: of the prepared data set; it is made if missing.
+        fit: how images that are not square become square; see `imssl.datasets.images.to_square`.
         on_progress: called with the number of images read so far and the number of all images.
         threads: that read images; by default one per core, at most 8.
 
@@ -69,7 +80,8 @@ def prepare(
     image_shape = (size, size, channels)
     reading = _Reading(image_shape, bad=list(source.bad))
     try:
-        read_all = _read_all(source, samples, size, channels, threads or min(8, os.cpu_count() or 1))
+        to_image = partial(to_square, size=size, channels=channels, fit=fit)
+        read_all = _read_all(source, samples, to_image, threads or min(8, os.cpu_count() or 1))
         with writing_images(folder, image_shape) as append, closing(read_all) as results:
             for done, (sample, result) in enumerate(results, start=1):
                 if isinstance(result, BadImage):
@@ -80,10 +92,11 @@ def prepare(
                     on_progress(done, len(samples))
         if reading.bad and on_bad_image == "error":
             raise complaint(name, reading.bad)
-        usable = _with_splits(reading.usable, source, split_seed)
+        usable = with_splits(reading.usable, source, split_seed)
         check_patients(usable, name)
         check_no_split_is_empty(usable, name)
-        return publish(folder, _table(usable, source), _card(source, name, usable, split_seed, reading))
+        card = _card(source, name, usable, split_seed, reading)
+        return publish(folder, _table(usable, source), card, skipped_table(reading.bad, source.unused))
     except BaseException:
         discard_images(folder)
         raise
@@ -126,7 +139,7 @@ class _Reading:
         """Note an image as usable, or as bad if its pixels are those of an earlier one."""
         first = self.pixels.setdefault(image.pixels, sample.id)
         if first != sample.id:
-            self.bad.append((sample.id, f"has the same pixels as {first}"))
+            self.bad.append((sample.id, f"has the same pixels as an earlier image: {first}"))
             return False
         self.usable.append(sample)
         self.sums.append(image.sums)
@@ -134,14 +147,14 @@ class _Reading:
 
 
 def _read_all(
-    source: Source, samples: Sequence[RawSample], size: int, channels: Literal[1, 3], threads: int
+    source: Source, samples: Sequence[RawSample], to_image: Callable[[np.ndarray], np.ndarray], threads: int
 ) -> Generator[tuple[RawSample, _Image | BadImage], None, None]:
     """Read images in parallel and hand them over in order, with few of them in memory at a time."""
     waiting: deque[tuple[RawSample, Future[_Image | BadImage]]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for sample in samples:
-            waiting.append((sample, pool.submit(_read, source, sample, size, channels)))
+            waiting.append((sample, pool.submit(_read, source, sample, to_image)))
             if len(waiting) >= 4 * threads:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -152,29 +165,43 @@ def _read_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _read(source: Source, sample: RawSample, size: int, channels: Literal[1, 3]) -> _Image | BadImage:
+def _read(
+    source: Source, sample: RawSample, to_image: Callable[[np.ndarray], np.ndarray]
+) -> _Image | BadImage:
     try:
         pixels = source.read(sample)
     except BadImage as bad:
         return bad
     digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
     digest.update(np.ascontiguousarray(pixels).data)
-    image = to_square(pixels, size, channels)
-    values = image.reshape(-1, channels).T.astype(np.uint16, order="C")  # 255 squared fits as well
+    image = to_image(pixels)
+    values = image.reshape(-1, image.shape[2]).T.astype(np.uint16, order="C")  # 255 squared fits as well
     sums = np.stack([values.sum(axis=1, dtype=np.int64), (values * values).sum(axis=1, dtype=np.int64)])
     return _Image(image, digest.hexdigest(), sums)
 
 
-def _with_splits(samples: list[RawSample], source: Source, seed: int) -> list[RawSample]:
-    """Samples with a split each: the official one where there is one, otherwise one drawn by patient."""
+def with_splits(samples: list[RawSample], source: Source, seed: int) -> list[RawSample]:
+    """Samples with a split each: the official one where there is one, otherwise one drawn by patient.
+
+    Args:
+        samples: of the source that can be used.
+        source: for its official split, its task, and what stays together.
+        seed: of the draw.
+
+    Raises:
+        UserError: there are fewer patients, or groups of what stays together, than splits.
+    """
     official = {sample.split for sample in source.samples}
     if not samples or "val" in official:
         return samples
+    together = f"groups of {source.split_by} and patient" if source.split_by else "patients"
     if official == {""}:
-        drawn = assign_splits(_patients(samples), _labels(samples, source), source.task, seed)
+        groups, labels = _kept_together(samples), _labels(samples, source)
+        drawn = assign_splits(groups, labels, source.task, seed, unit=together)
         return [replace(sample, split=str(split)) for sample, split in zip(samples, drawn, strict=True)]
     training = [sample for sample in samples if sample.split == "train"]
-    drawn = draw_validation(_patients(training), _labels(training, source), source.task, seed)
+    groups, labels = _kept_together(training), _labels(training, source)
+    drawn = draw_validation(groups, labels, source.task, seed, unit=together)
     split_of = {sample.id: str(split) for sample, split in zip(training, drawn, strict=True)}
     return [replace(sample, split=split_of.get(sample.id, sample.split)) for sample in samples]
 
@@ -183,15 +210,17 @@ def _split_origin(source: Source, seed: int) -> str:
     official = {sample.split for sample in source.samples}
     if "val" in official:
         return source.split_origin
-    drawn = f"drawn by patient, stratified by label, seed {seed}"
+    unit = f"patient and {source.split_by}" if source.split_by else "patient"
+    drawn = f"drawn by {unit}, stratified by label, seed {seed}"
     if official == {""}:
         return f"No official split: 70% training, 10% validation, 20% test, {drawn}."
     return f"{source.split_origin} Validation: 1/8 of the official training patients, {drawn}."
 
 
-def _patients(samples: Sequence[RawSample]) -> list[str]:
+def _kept_together(samples: Sequence[RawSample]) -> list[str]:
     # The prefix keeps the ids of images without a patient distinct from the ids of patients.
-    return [sample.patient or f"image {sample.id}" for sample in samples]
+    patients = [sample.patient or f"image {sample.id}" for sample in samples]
+    return joined_groups(patients, [sample.kept_with for sample in samples])
 
 
 def _labels(samples: Sequence[RawSample], source: Source) -> np.ndarray:
@@ -200,7 +229,13 @@ def _labels(samples: Sequence[RawSample], source: Source) -> np.ndarray:
 
 
 def _table(samples: Sequence[RawSample], source: Source) -> pd.DataFrame:
-    text = pd.DataFrame([(s.id, s.patient, s.split) for s in samples], columns=["id", "patient", "split"])
+    text = pd.DataFrame(
+        [
+            (s.id, s.patient, s.split, *(s.attributes.get(name, "") for name in source.attributes))
+            for s in samples
+        ],
+        columns=[*TEXT_COLUMNS, *source.attributes],
+    )
     columns = list(source.classes) if source.task == "multilabel" else ["label"]
     return pd.concat([text, pd.DataFrame([s.labels for s in samples], columns=columns)], axis=1)
 
@@ -228,8 +263,11 @@ def _card(source: Source, name: str, samples: list[RawSample], split_seed: int, 
         has_patients=has_patients,
         patients_note="" if has_patients else NO_PATIENTS,
         split_origin=_split_origin(source, split_seed),
+        attributes=list(source.attributes),
+        warnings=list(source.warnings),
         counts={split: _counts(samples, split, source, has_patients) for split in SPLITS},
-        skipped=[Skipped(file=file, reason=reason) for file, reason in reading.bad],
+        skipped=by_reason(reading.bad),
+        unused=by_reason(source.unused),
         channel_mean=mean,
         channel_std=std,
         inputs={**source.inputs, "pixels of all images": pixels},

@@ -1,8 +1,9 @@
 """The one prepared form of a data set, and the only code that reads and writes it.
 
 A folder holds ``images.npy``, (N, H, W, C) uint8; ``samples.csv`` with the columns id, patient, split, then
-one 0/1 column per class (multilabel) or one column ``label``; and, written last, ``card.json``: what the data
-set is, its counts and its checksums.
+a text column for each attribute, then one 0/1 column per class (multilabel) or one column ``label``; and,
+written last, ``card.json``: what the data set is, its counts and its checksums. Where something of the source
+was left out, ``skipped.csv`` lists it.
 """
 
 import hashlib
@@ -17,9 +18,13 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from imssl.datasets.source import PrimaryMetric, Task
-from imssl.durable import give_final_name, sync
+from imssl.datasets.skipped import SKIPPED_FILE, Skipped
+from imssl.datasets.source import PrimaryMetric
+from imssl.durable import give_final_name, sync, write_bytes
 from imssl.errors import UserError
+from imssl.regular_file import checksum
+from imssl.spreadsheet import EXACT_NUMBERS, original_table, safe_table, safe_text
+from imssl.task import Task
 
 IMAGES_FILE = "images.npy"
 SAMPLES_FILE = "samples.csv"
@@ -43,15 +48,6 @@ class SplitCounts(BaseModel):
     per_class: dict[str, int]
 
 
-class Skipped(BaseModel):
-    """An image or row of the source that was left out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    file: str
-    reason: str
-
-
 class Card(BaseModel):
     """card.json: what a prepared data set is and where it comes from.
 
@@ -71,8 +67,11 @@ class Card(BaseModel):
         has_patients: whether the source has patient ids.
         patients_note: what the lack of patient ids means for the statistics; empty if there are ids.
         split_origin: a sentence on where the split comes from.
+        attributes: names of the columns of samples.csv with what else is known of an image, as text.
+        warnings: what a person should look at before the images are used, a sentence each.
         counts: by split.
-        skipped: what was left out, and why.
+        skipped: images and rows that were left out because they cannot be used, counted by reason.
+        unused: files of the source that are no part of the data set, likewise.
         channel_mean: of the training images scaled to [0, 1], one value per channel.
         channel_std: standard deviation likewise, over all pixels; at least 1/255.
         inputs: SHA-256 of the tables, lists and archives that were read, and of all pixels, by name.
@@ -81,7 +80,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     synthetic: bool
     task: Task
@@ -96,8 +95,11 @@ class Card(BaseModel):
     has_patients: bool
     patients_note: str
     split_origin: str
+    attributes: list[str] = []
+    warnings: list[str] = []
     counts: dict[str, SplitCounts]
     skipped: list[Skipped]
+    unused: list[Skipped] = []
     channel_mean: list[float]
     channel_std: list[float]
     inputs: dict[str, str]
@@ -153,6 +155,25 @@ def read_card(folder: Path) -> Card:
         raise _malformed(file, str(error)) from None
 
 
+def read_samples(folder: Path, card: Card) -> pd.DataFrame:
+    """samples.csv of a prepared data set, without a look at its images.
+
+    Raises:
+        UserError: it is missing, or not the file that the card describes.
+    """
+    return _read_samples(folder / SAMPLES_FILE, card)
+
+
+def read_without_images(folder: Path) -> Prepared:
+    """Open a prepared data set for what looks at no image: its images are neither checked nor there.
+
+    Raises:
+        UserError: the card or samples.csv is missing, or samples.csv is not the file that the card describes.
+    """
+    card = read_card(folder)
+    return Prepared(np.empty((0, *card.image_shape), np.uint8), read_samples(folder, card), card)
+
+
 def read_prepared(folder: Path) -> Prepared:
     """Open a prepared data set; its images are mapped, not loaded.
 
@@ -176,26 +197,24 @@ def _read_samples(file: Path, card: Card) -> pd.DataFrame:
         raise _malformed(file, "it is missing") from None
     if hashlib.sha256(content).hexdigest() != card.checksums.get(SAMPLES_FILE):
         raise _malformed(file, "its checksum is not the one in the card")
-    dtypes = dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(card.label_columns, np.int64)
-    return pd.read_csv(io.BytesIO(content), dtype=dtypes, keep_default_na=False)
+    labels = [safe_text(column) for column in card.label_columns]
+    texts = [*TEXT_COLUMNS, *(safe_text(column) for column in card.attributes)]
+    dtypes = dict.fromkeys(texts, str) | dict.fromkeys(labels, np.int64)
+    table = pd.read_csv(io.BytesIO(content), dtype=dtypes, keep_default_na=False, **EXACT_NUMBERS)
+    return original_table(table)
 
 
 def _map_images(file: Path, card: Card) -> np.ndarray:
     try:
-        checksum = _checksum(file)
-    except OSError as error:
-        raise _malformed(file, error.strerror or str(error)) from None
-    if checksum != card.checksums.get(IMAGES_FILE):
+        actual = checksum(file)
+    except FileNotFoundError:
+        raise _malformed(file, "it is missing") from None
+    if actual != card.checksums.get(IMAGES_FILE):
         raise _malformed(file, "its checksum is not the one in the card")
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise _malformed(file, str(error)) from None
-
-
-def _checksum(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _malformed(file: Path, what: str) -> UserError:
@@ -250,7 +269,7 @@ def discard_images(folder: Path) -> None:
     _partial(folder / IMAGES_FILE).unlink(missing_ok=True)
 
 
-def publish(folder: Path, samples: pd.DataFrame, card: Card) -> Card:
+def publish(folder: Path, samples: pd.DataFrame, card: Card, skipped: pd.DataFrame) -> Card:
     """Give the written images their final name, and add the samples and the card.
 
     Until the new card is there, the folder has no card, so that a half-replaced data set is never read.
@@ -259,22 +278,33 @@ def publish(folder: Path, samples: pd.DataFrame, card: Card) -> Card:
         folder: in which `writing_images` has finished.
         samples: (N) rows, in the order of the images.
         card: its checksums are filled in here.
+        skipped: rows of skipped.csv (`imssl.datasets.skipped.skipped_table`); if there are none, no file is
+            written.
 
     Returns:
         The card as written.
     """
     images_file, samples_file, card_file = (folder / name for name in (IMAGES_FILE, SAMPLES_FILE, CARD_FILE))
-    table = samples.to_csv(index=False, lineterminator="\n").encode()
-    images_checksum = _checksum(_partial(images_file))
+    table = _as_csv(samples)
+    images_checksum = checksum(_partial(images_file))
     checksums = {IMAGES_FILE: images_checksum, SAMPLES_FILE: hashlib.sha256(table).hexdigest()}
     card = card.model_copy(update={"checksums": checksums})
     _partial(samples_file).write_bytes(table)
     _partial(card_file).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
     card_file.unlink(missing_ok=True)
+    skipped_file = folder / SKIPPED_FILE
+    if skipped.empty:
+        skipped_file.unlink(missing_ok=True)
+    else:
+        write_bytes(skipped_file, _as_csv(skipped))
     sync(folder)
     for file in (images_file, samples_file, card_file):
         give_final_name(_partial(file), file)
     return card
+
+
+def _as_csv(table: pd.DataFrame) -> bytes:
+    return safe_table(table).to_csv(index=False, lineterminator="\n").encode()
 
 
 def _partial(file: Path) -> Path:

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from imssl.datasets.source import SPLITS, Task
+from imssl.datasets.source import SPLITS
 from imssl.errors import UserError
+from imssl.task import Task
 
 
 def assign_splits(
@@ -14,6 +17,7 @@ def assign_splits(
     task: Task,
     seed: int,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    unit: str = "patients",
 ) -> np.ndarray:
     """Draw training, validation and test patients.
 
@@ -27,6 +31,7 @@ def assign_splits(
         task: kind of the labels.
         seed: of the draw.
         fractions: of training, validation and test patients; they sum to 1.
+        unit: what ``patients`` holds, for the error.
 
     Returns:
         (N,) of ``train``, ``val`` and ``test``.
@@ -34,11 +39,16 @@ def assign_splits(
     Raises:
         UserError: there are fewer patients than splits.
     """
-    return np.array(SPLITS)[_draw(patients, labels, task, seed, fractions)]
+    return np.array(SPLITS)[_draw(patients, labels, task, seed, fractions, unit)]
 
 
 def draw_validation(
-    patients: Sequence[str] | np.ndarray, labels: np.ndarray, task: Task, seed: int, fraction: float = 0.125
+    patients: Sequence[str] | np.ndarray,
+    labels: np.ndarray,
+    task: Task,
+    seed: int,
+    fraction: float = 0.125,
+    unit: str = "patients",
 ) -> np.ndarray:
     """Draw validation patients from an official training set, in the same way as `assign_splits`.
 
@@ -48,6 +58,7 @@ def draw_validation(
         task: kind of the labels.
         seed: of the draw.
         fraction: of the patients that are drawn; 1/8 of 80% is the usual 10% of all.
+        unit: what ``patients`` holds, for the error.
 
     Returns:
         (N,) of ``train`` and ``val``.
@@ -55,7 +66,33 @@ def draw_validation(
     Raises:
         UserError: there is only one patient.
     """
-    return np.array(SPLITS[:2])[_draw(patients, labels, task, seed, (1 - fraction, fraction))]
+    return np.array(SPLITS[:2])[_draw(patients, labels, task, seed, (1 - fraction, fraction), unit)]
+
+
+def joined_groups(patients: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Groups such that neither a patient nor another group, for example a site, is in two of them.
+
+    Where a patient has images in two sites, the two sites become one group.
+
+    Args:
+        patients: (N,) patient of each sample.
+        others: (N,) what else stays together; samples with an empty text go by their patient alone.
+
+    Returns:
+        (N,) a name of each sample's group: the first of the patients in it, in alphabetical order.
+    """
+    if not any(others):
+        return list(patients)
+    patient_names, patient_of = np.unique(np.array(patients, object), return_inverse=True)
+    other_names, other_of = np.unique(np.array(others, object), return_inverse=True)
+    links = np.array([other != "" for other in others])
+    size = len(patient_names) + len(other_names)
+    edges = (np.ones(links.sum(), dtype=bool), (patient_of[links], len(patient_names) + other_of[links]))
+    _, group_of = connected_components(coo_array(edges, shape=(size, size)), directed=False)
+    first: dict[int, str] = {}
+    for patient, group in zip(patient_names, group_of, strict=False):
+        first.setdefault(int(group), str(patient))
+    return [first[int(group)] for group in group_of[patient_of]]
 
 
 def _draw(
@@ -64,11 +101,12 @@ def _draw(
     task: Task,
     seed: int,
     fractions: Sequence[float],
+    unit: str,
 ) -> np.ndarray:
     """Split index of each sample, (N,) int64."""
     # As Python strings: NumPy's drop zero characters at the end, so that different ids could become equal.
     names, patient_of = np.unique(np.array([str(name) for name in patients], object), return_inverse=True)
-    sizes = _sizes(len(names), fractions)
+    sizes = _sizes(len(names), fractions, unit)
     strata = _strata(patient_of, labels, task, len(names))
     shuffled = np.random.default_rng(seed).permutation(len(names))
     by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
@@ -77,14 +115,14 @@ def _draw(
     return split_of[patient_of]
 
 
-def _sizes(total: int, fractions: Sequence[float]) -> list[int]:
+def _sizes(total: int, fractions: Sequence[float], unit: str) -> list[int]:
     """Whole numbers near the fractions of a total, at least one each (largest remainder)."""
     if abs(sum(fractions) - 1) > 1e-9 or min(fractions) <= 0:
         raise ValueError(f"split fractions {tuple(fractions)} must be positive and sum to 1")
     if total < len(fractions):
         raise UserError(
-            f"{len(fractions)} splits need at least as many patients, but there are only {total}. "
-            "Add images of other patients."
+            f"{len(fractions)} splits need at least as many {unit}, but there are only {total}. "
+            f"Add images of other {unit}."
         )
     sizes = [max(1, int(total * fraction)) for fraction in fractions]
     while sum(sizes) != total:

@@ -60,6 +60,11 @@ class MaskedReconstruction(Method):
                 f"patch = {settings.patch} pixels masks all or nothing of images of {training_set.size} "
                 f"pixels. Set it to {training_set.size // 2} or less."
             )
+        if encoder.stride & (encoder.stride - 1):
+            raise UserError(
+                f"the decoder doubles the side of a map step by step, and cannot undo an encoder's stride of "
+                f"{encoder.stride}. Take an encoder whose stride is a power of 2."
+            )
         self.decoder = upsampling_decoder(
             encoder.width, settings.hidden, training_set.channels, encoder.stride
         )
@@ -78,6 +83,11 @@ class MaskedReconstruction(Method):
         features = self.encoder(images.masked_fill(mask, 0))
         height, width = images.shape[-2:]
         decoded = self.decoder(features.block(4))[..., :height, :width].float()
+        if decoded.shape[-2:] != images.shape[-2:]:  # a ConvNeXt leaves out what its stride does not divide
+            raise UserError(
+                f"the encoder's map covers {decoded.shape[-1]} of {width} pixels, so not every pixel can be "
+                f"predicted. Take images of a size that {self.encoder.stride} divides."
+            )
         error = (decoded - images).abs() * mask
         return {"reconstruction": error.sum() / (mask.sum() * images.shape[1])}
 

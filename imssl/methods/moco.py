@@ -9,6 +9,7 @@ from torch import nn
 
 from imssl.batch_norm import set_batch_norm_splits
 from imssl.device import to_device
+from imssl.distributed import processes
 from imssl.encoder import Encoder, Features
 from imssl.errors import UserError
 from imssl.heads import linear_head, mlp_head
@@ -31,7 +32,8 @@ class MocoSettings(MethodSettings):
         mask_own_keys: leave earlier keys of the query's own image out of its negatives; He et al. do not.
         momentum: of the key encoder.
         temperature: of the softmax.
-        batch_norm_splits: parts of the batch that are normalised apart; 1 switches the shuffle off.
+        batch_norm_splits: parts of the batch that are normalised apart, whatever the number of processes; 1
+            switches the shuffle off, unless processes or micro-batches are normalised apart.
     """
 
     head: Literal["mlp", "linear"] = "mlp"
@@ -89,18 +91,17 @@ class Moco(Method):
 
     @torch.no_grad()
     def key_features(self, batch: Batch) -> Features:
-        """Features of view 1 by the key encoder, on a shuffled batch where batch norm is split.
+        """Features of view 1 by the key encoder, on a shuffled batch where batch norm sees a part of it.
 
         Otherwise query and key of an image would be normalised with the same images, and the network
         could tell the positive by that (He et al. 2020, section 3.3).
         """
         views = batch.views[1]
-        if self.settings.batch_norm_splits == 1:
+        if self.settings.batch_norm_splits == 1 and not processes().batch_norm_is_split:
             return self.key_encoder(views)
         shuffle = to_device(torch.randperm(len(views), generator=batch.generator), views.device)
         shuffled = self.key_encoder(views[shuffle])
-        restore = shuffle.argsort()
-        return Features(tuple(block[restore] for block in shuffled.blocks))
+        return shuffled.reordered(shuffle.argsort())
 
     def after_step(self, batch: Batch) -> None:
         """Enqueue the step's keys; let the key encoder follow the query encoder."""

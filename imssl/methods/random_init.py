@@ -13,3 +13,4 @@ class RandomInit(Method):
 
     pretrains = False
     is_reference = True
+    from_scratch = True

@@ -11,4 +11,5 @@ class RandomInitFilled(Method):
 
     pretrains = False
     is_reference = True
+    from_scratch = True
     fills_batch_norm = True

@@ -16,6 +16,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
+def is_empty(value: object) -> bool:
+    """Whether nothing is set, which is then not written down either: what is new must change no key."""
+    return value is None or value in ({}, [])
+
+
 @dataclass(frozen=True)
 class Tuned:
     """Marks a setting that a search may vary: ``rate: Annotated[float, Tuned(0.03, 0.5, log=True)]``.

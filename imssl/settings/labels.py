@@ -11,7 +11,8 @@ ValidationLabels = Literal["same share", "all"]
 class LabelSet:
     """How many labels a model may use: a share of the training images, or some images of each class.
 
-    Exactly one of the two is given.
+    Exactly one of the two is given. Sets sort by kind, k-shot first, and by size: the last of a list with all
+    labels in it is that one.
 
     Attributes:
         fraction: share of the labelled training images, in (0, 1].
@@ -23,12 +24,31 @@ class LabelSet:
 
     def __post_init__(self) -> None:
         if (self.fraction is None) == (self.per_class is None):
-            raise ValueError(f"a label set is a fraction or a number per class, not {self}")
+            raise ValueError(f"a label set is a fraction or a number per class, not {self!r}")
+
+    def __lt__(self, other: "LabelSet") -> bool:
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[float, float]:
+        return (self.fraction or 0, self.per_class or 0)
+
+    @property
+    def id(self) -> str:
+        """Its name in files and addresses: ``0.01``, ``5-per-class``."""
+        return f"{self.per_class}-per-class" if self.fraction is None else f"{self.fraction:g}"
 
     @property
     def name(self) -> str:
         """What tables and charts call it: ``1%``, ``5 per class``."""
         return f"{self.per_class} per class" if self.fraction is None else f"{100 * self.fraction:g}%"
+
+    @property
+    def words(self) -> str:
+        """What a sentence calls it: ``1% of the labels``, ``5 labels per class``, ``1 label per class``."""
+        if self.fraction is not None:
+            return f"{self.name} of the labels"
+        return f"{self.per_class} label{'' if self.per_class == 1 else 's'} per class"
 
     @property
     def folder(self) -> str:
@@ -39,3 +59,6 @@ class LabelSet:
     def is_everything(self) -> bool:
         """Whether no label is left out."""
         return self.fraction == 1
+
+
+EVERYTHING = LabelSet(fraction=1.0)

@@ -44,6 +44,12 @@ class PretrainLength(Settings):
             raise ValueError("steps stands beside epochs; give one of the two")
         return self
 
+    def shortened(self, share: float) -> "PretrainLength":
+        """A share of this length, in (0, 1]; one epoch or one step at the least."""
+        if self.steps is not None:
+            return PretrainLength(steps=max(1, round(self.steps * share)))
+        return PretrainLength(epochs=max(1, round((self.epochs or 0) * share)))
+
     @property
     def words(self) -> str:
         """The length for a reader, such as ``200 epochs``."""

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-import bench
+from bench.launch.run_stage import run_stage
 from bench.protocol.protocol import Protocol, read_protocol
 from bench.report.leaderboard import write_reports
 from bench.stages import data
 from tests.bench.small_run import small_protocol, write_run
-
-ROOT = Path(bench.__file__).parents[1]
-TINY = (Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8")
+from tests.bench.stage_calls import stage_calls
+from tests.project_copy import TINY, copy_packages, tiny_without
 
 
 @pytest.fixture
@@ -128,8 +127,7 @@ class Copy:
 def warm(tmp_path_factory) -> Iterator[Copy]:
     folder = tmp_path_factory.mktemp("commands") / "project"
     folder.mkdir()
-    for name in ("bench", "imssl"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "checked"))
+    copy_packages(folder, "checked")
     (folder / "params.yaml").write_text(TINY)
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).parent / "warm_bench.py")],
@@ -152,3 +150,36 @@ def copy(warm) -> Iterator[Copy]:
     (warm.folder / "params.yaml").write_bytes(params)
     for name in set(warm.state()) - there:
         (warm.folder / name).unlink()
+
+
+@pytest.fixture(scope="session")
+def shared_run(prepared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two methods on one data set, as `dvc pull` leaves it: no store. Copy it."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "params.yaml").write_text(tiny_without("fundus", "moco-barlow"))
+    shutil.copytree(prepared_data / "chest", folder / "data" / "chest")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("IMSSL_BENCH_WORKERS", "1")
+        for arguments in [["inputs"], *stage_calls("chest", read_protocol())]:
+            assert run_stage(arguments) == 0
+    shutil.rmtree(folder / ".bench")
+    return folder
+
+
+@pytest.fixture
+def copy_of_run(shared_run: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies of the run, by name."""
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(shared_run, tmp_path / name))
+
+    return copy
+
+
+@pytest.fixture
+def checkout(copy_of_run: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run as the current folder."""
+    folder = copy_of_run("here")
+    monkeypatch.chdir(folder)
+    return folder

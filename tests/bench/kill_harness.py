@@ -20,11 +20,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 import imssl.finetune
 import imssl.pretrain
-from bench.cells.files import CELL_FILE, HISTORY_FILE, METRICS_FILE, read_json
+from bench.cells.files import CELL_FILE, PROVENANCE_FILE
 from bench.cells.records import read_record
 from bench.cells.store import file_checksums
 from bench.launch.run_stage import run_stage
@@ -34,8 +32,6 @@ STAGES = (("data", "fundus"), ("pretrain", "fundus", "moco-barlow"), ("finetune"
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "shutil.copyfile"}
 # Steps that may be taken twice: one of each worker, two more where its last checkpoint is torn.
 LOST_STEPS, LOST_BY_TEARING = 2, 4
-# What a clock decides; everything else must be the same.
-TIMES = ("seconds", "peak_memory_mib", "images_per_second")
 
 
 @dataclass(frozen=True)
@@ -138,21 +134,12 @@ def _size(file: Path) -> int:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of data and results; of those that also hold times, without these."""
+    """SHA-256 of every file of data and results but the provenance, which holds all that a clock decides."""
     found = {}
     for file in sorted([*(folder / "data").rglob("*"), *(folder / "results").rglob("*")]):
-        if file.is_file() and file.name != CELL_FILE and "curves" not in file.parts:
-            found[file.relative_to(folder).as_posix()] = hashlib.sha256(_without_times(file)).hexdigest()
+        if file.is_file() and file.name != PROVENANCE_FILE:
+            found[file.relative_to(folder).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
     return found
-
-
-def _without_times(file: Path) -> bytes:
-    if file.name == METRICS_FILE:
-        return repr([row for row in read_json(file) if row["metric"] not in TIMES]).encode()
-    if file.name == HISTORY_FILE:
-        table = pd.read_csv(file, dtype=str)
-        return table.drop(columns=[name for name in TIMES if name in table]).to_csv().encode()
-    return file.read_bytes()
 
 
 def half_written(folder: Path) -> list[str]:
@@ -164,7 +151,7 @@ def half_written(folder: Path) -> list[str]:
     cells = [*(folder / ".bench" / "cells").glob("*/*"), *(folder / "results").rglob("seed-*")]
     for cell in cells:
         parts = cell.relative_to(folder).parts
-        if any(part.endswith(".partial") for part in parts) or "curves" in parts:
+        if any(part.endswith(".partial") for part in parts) or {"curves", "provenance"} & set(parts):
             continue
         for part in [cell] if (cell / CELL_FILE).exists() else cell.glob("fraction-*[!l]"):
             record = read_record(part)

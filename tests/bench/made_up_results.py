@@ -10,6 +10,7 @@ import pytest
 import bench
 from bench.cells.predictions import Predictions
 from bench.protocol.cell import Cell, all_cells
+from bench.protocol.label_columns import label_column
 from bench.protocol.protocol import Protocol, ReportSettings, read_protocol
 from bench.protocol.stage_specs import STAGES
 from bench.summary.bootstrap import bootstrap
@@ -18,10 +19,11 @@ from bench.summary.read import CellState, Results
 from bench.summary.summary import summarise
 from bench.summary.tidy import tidy_table
 from imssl.datasets.prepared import Card, SplitCounts
+from imssl.settings.labels import LabelSet
 
 DEMO = Path(bench.__file__).parent / "protocol" / "profiles" / "demo.yaml"
 SAMPLES = 60
-PLACE = Comparison("d", "finetune", 0.1, None)
+PLACE = Comparison("d", "finetune", LabelSet(0.1), None)
 
 
 def settings_of(baseline="m0", level=0.95, least_seeds=3):
@@ -113,6 +115,7 @@ def protocol_of(datasets=("one", "two"), methods=None, seeds=(0, 1, 2), **change
             "seeds": list(seeds),
             "report": demo.report.model_copy(update={"resamples": 100}),
             "label_fractions": [0.01, 1.0],
+            "labels_per_class": [],
             **changes,
         }
     )
@@ -143,22 +146,26 @@ def results_of(
             own = np.random.default_rng([hash_of(f"{cell}{block}")]).normal(size=SAMPLES)
             scores = skill(cell, block) * labels + 0.9 * noise + 0.3 * own
             predictions[cell, block] = binary_predictions(scores, labels, patients)
-        if cell.fraction is not None:
+        if cell.labels is not None:
+            share = share_of(cell.labels)
             # Two validation images at the least; nearest neighbours have nothing to choose.
-            validation = 0 if cell.stage == "knn" else max(2, round(40 * cell.fraction))
+            validation = 0 if cell.stage == "knn" else max(2, round(40 * share))
             rows[cell] = [
-                {"metric": "labelled_images", "value": round(1000 * cell.fraction)},
+                {"metric": "labelled_images", "value": round(1000 * share)},
                 {"metric": "labelled_validation_images", "value": validation},
+                {"metric": "labelled_share", "value": share},
             ]
         if cell.stage == "reuse":
             rows[cell] = [
-                {"fraction": f, "block": b, "metric": "cka_linear", "value": cka(cell, b)}
-                for f in protocol.label_fractions
+                {**label_column(labels), "block": b, "metric": "cka_linear", "value": cka(cell, b)}
+                for labels in protocol.label_sets
                 for b in range(1, 5)
             ]
         if cell.stage == "ks":
-            smaller = [f for f in protocol.label_fractions if f < 1]
-            rows[cell] = [{"fraction": f, "metric": "ks", "value": ks(cell)} for f in smaller]
+            rows[cell] = [
+                {**label_column(labels), "metric": "ks", "value": ks(cell)}
+                for labels in protocol.label_sets[:-1]
+            ]
     return Results(
         cards={dataset: card(dataset, synthetic) for dataset in protocol.datasets},
         unprepared={},
@@ -167,6 +174,11 @@ def results_of(
         predictions=predictions,
         histories={},
     )
+
+
+def share_of(labels: LabelSet) -> float:
+    """Of the 1,000 training images, two classes of them."""
+    return labels.fraction if labels.per_class is None else 2 * labels.per_class / 1000
 
 
 def hash_of(text: str) -> int:

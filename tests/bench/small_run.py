@@ -9,7 +9,6 @@ import pandas as pd
 
 import bench
 from bench.cells.files import (
-    CELL_FILE,
     HISTORY_FILE,
     METRICS_FILE,
     cell_path,
@@ -19,20 +18,22 @@ from bench.cells.files import (
 )
 from bench.cells.keys import Keys
 from bench.cells.predictions import predictions_table
-from bench.cells.records import CellRecord, Provenance
+from bench.cells.records import CellRecord, Provenance, write_record
 from bench.cells.scores import number_rows, score_rows
 from bench.cells.store import file_checksums
 from bench.protocol.cell import Cell, all_cells
+from bench.protocol.label_columns import label_columns
 from bench.protocol.protocol import read_protocol
 from bench.protocol.stage_specs import STAGES
 from imssl.datasets.prepared import Card, SplitCounts
 from imssl.durable import write_text
+from imssl.settings.labels import LabelSet
 
 HTML_CLASS = "<script>alert(1)</script>"
 CHEST, FUNDUS = "phantom-chest", "phantom-fundus"
 SPLITS = {"train": 80, "val": 20, "test": 40}
 
-FAILED = Cell("finetune", CHEST, "moco", 1, 0.1)
+FAILED = Cell("finetune", CHEST, "moco", 1, LabelSet(0.1))
 MISSING = Cell("probe", FUNDUS, "moco", 0)
 STALE = Cell("ks", CHEST, "random-init", 1)
 DAMAGED = Cell("reuse", FUNDUS, "random-init", 0)
@@ -44,6 +45,7 @@ def small_protocol(**changes):
         "datasets": {name: protocol.datasets[name] for name in (CHEST, FUNDUS)},
         "methods": {name: protocol.methods[name] for name in ("random-init", "moco")},
         "label_fractions": [0.1, 1.0],
+        "labels_per_class": [],
         "report": protocol.report.model_copy(update={"resamples": 100}),
         **changes,
     }
@@ -96,14 +98,16 @@ def write_cell(cell, key, status="done", reason=None, torch="2.15.0"):
         write_cell_files(cell, folder)
     origin = Provenance(
         started="2026-01-02T03:04:05+00:00", seconds=1.5, commit="0123456789abcdef", clean=True,
-        device="a CPU", python="3.12.1", packages={"torch": torch}, command="dvc repro",
+        device="a CPU, 2 threads", python="3.12.1", packages={"torch": torch}, command="dvc repro",
+        cpu_seconds=4.0 + cell.seed if cell.stage == "pretrain" else None,
+        costs={"peak_memory_mib": 100.0, "seconds": 2.5 + cell.seed} if cell.stage == "pretrain" else {},
     )  # fmt: skip
     record = CellRecord(
         key=key, stage=cell.stage, dataset=cell.dataset, method=cell.method, seed=cell.seed,
-        fraction=cell.fraction, status=status, reason=reason, files=file_checksums(folder),
+        **label_columns(cell.labels), status=status, reason=reason, files=file_checksums(folder),
         provenance=origin,
     )  # fmt: skip
-    write_text(folder / CELL_FILE, record.model_dump_json())
+    write_record(folder, record)
 
 
 def write_cell_files(cell, folder):
@@ -112,8 +116,7 @@ def write_cell_files(cell, folder):
         epochs = [0] if cell.method == "random-init" else [1, 2]
         history = [{"epoch": e, "loss": 3.0 - e - cell.seed, "knn_macro_auroc": 0.5 + e / 10} for e in epochs]
         write_table(folder / HISTORY_FILE, pd.DataFrame(history))
-        cost = {"images_seen": 160, "trained_parameters": 1234, "peak_memory_mib": 100.0}
-        rows = number_rows({**cost, "seconds": 2.5 + cell.seed})
+        rows = number_rows({"images_seen": 160, "trained_parameters": 1234})
     elif cell.stage == "reuse":
         similarity = {
             (f, b, k): 1 - b / 10 - f / 20 + cell.seed / 100
@@ -150,8 +153,9 @@ def choices_of(cell):
     if cell.stage == "probe":
         return {"validation_metric": 0.5, "l2": 0.1, "converged": True}
     chosen = {"best_step": 5, "seconds": 1.0} if cell.stage == "finetune" else {"l2": 0.01, "converged": True}
-    drawn = {"labelled_images": round(80 * cell.fraction), "labelled_share": cell.fraction}
-    return {**chosen, **drawn, "labelled_validation_images": round(20 * cell.fraction)}
+    share = cell.labels.fraction
+    drawn = {"labelled_images": round(80 * share), "labelled_share": share}
+    return {**chosen, **drawn, "labelled_validation_images": round(20 * share)}
 
 
 def write_run(protocol):

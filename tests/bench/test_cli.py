@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bench
+from bench.cells.store.held_cells import write_holder
 from bench.cli import app, main
 from bench.launch import repro
 from imssl.errors import UserError
@@ -38,6 +39,13 @@ def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("verb", ["check", "verify"])
+def test_params_that_are_a_pipe_are_called_one(command, tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("params.yaml")
+    assert command(verb) == (2, "", "error: params.yaml cannot be read: is a named pipe, not a file\n")
 
 
 def test_help_names_every_verb_and_the_exit_statuses():
@@ -103,6 +111,8 @@ def test_profiles_are_listed(command):
     assert [line.split()[0] for line in out.splitlines() if line[:1].isalpha()][1:] == [
         "demo",
         "small",
+        "study-medmnist",
+        "study",
         "medmnist",
         "paper",
     ]
@@ -125,7 +135,9 @@ def test_a_profile_is_used_and_an_edited_one_is_not_overwritten(command, project
 def test_check_counts_what_the_protocol_holds(command, project):
     status, out, _ = command("check")
     assert status == 0
-    assert out == "params.yaml is fine: 2 data sets, 3 methods, 1 seeds, 2 label fractions\n"
+    fine, unprepared = out.splitlines()
+    assert fine == "params.yaml is fine: 2 data sets, 3 methods, 1 seeds, 2 label sets"
+    assert unprepared.endswith("were not compared with their images: chest, fundus")
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("projection: 16", "projektion: 16"))
     status, _, err = command("check")
@@ -136,7 +148,7 @@ def test_check_counts_what_the_protocol_holds(command, project):
 def test_repro_needs_a_project_and_passes_on_arguments_and_status(project, monkeypatch, capsys):
     with pytest.raises(UserError, match=r"no dvc\.yaml"):
         repro.run_dvc_repro([])
-    (project / "dvc.yaml").write_text("stages: {}\n")
+    (project / "dvc.yaml").write_text("stages: {report: {cmd: nothing}}\n")
     (project / "reports").mkdir()
     (project / "reports" / "leaderboard.html").write_text("")
     called = []
@@ -149,15 +161,41 @@ def test_repro_needs_a_project_and_passes_on_arguments_and_status(project, monke
     for status in (0, 1):
         result = CliRunner().invoke(app, ["repro", "--force", "-s", "report"])
         assert result.exit_code == status
-    assert called[0] == (["-m", "dvc", "repro", "--force", "-s", "report"], str(Path(sys.executable).parent))
+    folder = str(Path(sys.executable).parent)
+    # Only the stage inputs sees params.yaml and the sources, so it comes first, whatever is asked for.
+    assert called[0] == (["-m", "dvc", "repro", "--quiet", "inputs"], folder)
+    assert called[1] == (["-m", "dvc", "repro", "--force", "-s", "report"], folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nope"], "dvc repro has no option --nope. Its options: bench repro --help"),
+        (["raport"], "there is no stage raport. Did you mean report?"),
+        (["data@chess"], "there is no stage data@chess. Did you mean data@chest?"),
+        (["report", "frozen@x"], "there is no stage frozen@x. Did you mean frozen?"),
+    ],
+)
+def test_repro_refuses_first_what_dvc_would_refuse_later(command, project, arguments, message):
+    (project / "dvc.yaml").write_text("stages: {data: {cmd: n}, frozen: {cmd: n}, report: {cmd: n}}\n")
+    before = sorted(project.rglob("*"))
+    assert command("repro", *arguments) == (2, "", f"error: {message}\n")
+    assert sorted(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("of_dvc", "status"), [(0, 0), (1, 1), (255, 1), (254, 2)])
+def test_repro_ends_with_0_1_or_2(project, monkeypatch, of_dvc, status):
+    (project / "dvc.yaml").write_text("stages: {report: {cmd: n}}\n")
+    monkeypatch.setattr(repro.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], of_dvc))
+    assert repro.run_dvc_repro(["report"]) == status
 
 
 def test_the_leaderboard_is_named_when_the_run_is_done(project, monkeypatch, capsys):
-    (project / "dvc.yaml").write_text("stages: {}\n")
+    (project / "dvc.yaml").write_text("stages: {report: {cmd: nothing}}\n")
     (project / "reports").mkdir()
     (project / "reports" / "leaderboard.html").write_text("")
     monkeypatch.setattr(repro.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
-    assert repro.run_dvc_repro([]) == 0
+    assert repro.run_dvc_repro(["report"]) == 0
     out = capsys.readouterr().out
     assert f"leaderboard: {project / 'reports' / 'leaderboard.html'}" in out
     assert "synthetic" in out
@@ -166,6 +204,22 @@ def test_the_leaderboard_is_named_when_the_run_is_done(project, monkeypatch, cap
 def test_report_of_a_run_that_has_not_begun_shows_holes(command, project):
     assert command("report") == (0, "leaderboard: reports/leaderboard.html\n", "")
     assert (project / "reports" / "leaderboard.html").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_reports_are_claimed_in_the_checkout_and_not_in_a_shared_store(project, tmp_path_factory):
+    """Two checkouts that share a store write reports of their own; one checkout writes one at a time."""
+    write_holder(Path(".bench/claims/report"), "the stage report")
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench", "report"],
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "IMSSL_BENCH_STORE": str(tmp_path_factory.mktemp("shared"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert f"the stage report (process {os.getpid()}" in ended.stderr
 
 
 def test_the_shell_can_complete_it(project):

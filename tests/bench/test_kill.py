@@ -26,6 +26,7 @@ def killed(points: int, seed: int) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_killed_stages_end_as_undisturbed_ones():
     ended = killed(points=4, seed=1)
     assert ended.returncode == 0, ended.stdout

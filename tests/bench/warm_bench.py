@@ -1,8 +1,9 @@
 """Runs ``bench`` many times from one process that has torch already: requests in, exit statuses out.
 
 Each request is a line of JSON with ``arguments``, ``out`` and ``err`` (files), and optionally ``rules``
-(names of the checks to keep), ``values`` (module attributes to set) and ``interrupt`` (a function that raises
-KeyboardInterrupt). Every run, and every child in which a method file is checked, is a fork of this process.
+(names of the checks to keep), ``values`` (module attributes to set), ``interrupt`` (a function that raises
+KeyboardInterrupt) and ``stage`` (to run a stage of the pipeline). Every run, and every child in which a
+method file is checked, is a fork of this process.
 """
 
 import contextlib
@@ -68,6 +69,10 @@ def serve(request):
         setattr(*place(name), value)
     if "interrupt" in request:
         setattr(*place(request["interrupt"]), interrupted)
+    if request.get("stage"):
+        from bench.launch.run_stage import run_stage
+
+        return run_stage(request["arguments"])
     sys.argv = ["bench", *request["arguments"]]
     try:
         main()

@@ -6,7 +6,8 @@ import torch
 import imssl.pretrain
 from imssl.encoder import new_encoder
 from imssl.features import fingerprint
-from imssl.pretrain import Recipe, Training, pretrain
+from imssl.pretrain import Training, pretrain
+from imssl.recipe import Recipe
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.hardware import Hardware
 from imssl.settings.pretraining import Optimisation, PretrainSettings

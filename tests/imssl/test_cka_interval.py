@@ -55,6 +55,7 @@ def test_it_equals_leaving_out_each_patient_by_hand(kernel):
     mean, count = np.mean(left_out), len(names)
     error = np.sqrt((count - 1) / count * ((left_out - mean) ** 2).sum())
     estimate = count * cka(x, y, kernel) - (count - 1) * mean
+    assert found.left_out == pytest.approx(np.array(left_out), rel=1e-8)
     assert found.standard_error == pytest.approx(error, rel=1e-8)
     assert found.estimate == pytest.approx(estimate, rel=1e-8)
     half = stats.t.ppf(0.95, count - 1) * error / (1 - estimate**2)

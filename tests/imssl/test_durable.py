@@ -15,7 +15,7 @@ from bench.protocol.cell import Cell
 from imssl.checkpoint import save_checkpoint
 from imssl.datasets.phantom import source
 from imssl.datasets.prepare import prepare
-from imssl.durable import give_final_name, sync, sync_tree, write_bytes, write_text
+from imssl.durable import give_final_name, sync, sync_tree, write_bytes, write_text, written_beside
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="traced through /proc")
 
@@ -53,6 +53,41 @@ def assert_durable(trace, target):
         name = source if target.is_file() else source / file.relative_to(target)
         assert ("sync", name, file.stat().st_size) in trace[:place], name
     assert ("sync", target.parent, None) in trace[place:]
+
+
+def test_two_processes_write_a_file_under_different_names(tmp_path):
+    """Nothing of what one has written is in the other's content, and neither fails."""
+    file = tmp_path / "a.json"
+    with written_beside(file) as partial, written_beside(file) as of_another:
+        partial.write_text("longer than the other")
+        of_another.write_text("short")
+        of_another.replace(file)
+        assert file.read_text() == "short"
+        partial.replace(file)
+    assert file.read_text() == "longer than the other"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    file = tmp_path / "a.json"
+    write_text(file, "first")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(file, "second")
+    assert [(path, path.read_text()) for path in tmp_path.iterdir()] == [(file, "first")]
+
+
+def test_a_file_may_be_read_by_those_whom_the_umask_lets(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.json", "{}")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_text_and_bytes(tmp_path, trace):

@@ -9,7 +9,7 @@ from torch import nn
 
 from imssl.batch_norm import SplitBatchNorm2d
 from imssl.device import autocast, on_device
-from imssl.encoder import Encoder, new_encoder
+from imssl.encoder import build_encoder, new_encoder
 from imssl.methods.moco import Moco
 from imssl.methods.moco_barlow import MocoBarlow
 from imssl.methods.moco_mse import MocoMse
@@ -107,7 +107,7 @@ def test_gradients_in_bfloat16_are_near_those_in_float32(tiny, size):
 def test_maps_have_the_sizes_of_the_stem():
     images = torch.randn(2, 3, 32, 32)
     for stem, sides in (("imagenet", [8, 4, 2, 1]), ("small", [32, 16, 8, 4])):
-        features = Encoder(EncoderSettings(name="resnet18", stem=stem, width=8), 3)(images)
+        features = build_encoder(EncoderSettings(name="resnet18", stem=stem, width=8), 3)(images)
         assert [block.shape[-1] for block in features.blocks] == sides
         assert [block.shape[1] for block in features.blocks] == [8, 16, 32, 64]
 

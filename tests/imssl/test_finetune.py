@@ -19,14 +19,14 @@ from imssl.classifier import Classifier, loss_function, to_probabilities
 from imssl.datasets.label_sets import LabelledRows
 from imssl.device import autocast
 from imssl.encoder import new_encoder
-from imssl.errors import Diverged, UserError
+from imssl.errors import Diverged, Stopped, UserError
 from imssl.features import fingerprint, model_input
 from imssl.finetune import FinetuneRecipe, finetune
 from imssl.metrics import metric_value
-from imssl.seeds import initialising, torch_generator
 from imssl.settings.augmentation import Augmentation
 from imssl.settings.finetuning import FinetuneSettings
 from imssl.settings.hardware import Hardware
+from imssl.torch_seeds import initialising, torch_generator
 
 CPU = torch.device("cpu")
 
@@ -411,3 +411,19 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
     assert np.array_equal(again.validation_probabilities, whole.validation_probabilities)
     with pytest.raises(UserError, match="another run"):
         tune(encoder, histology, checkpoint=CheckpointFile(file.path, "other"))
+
+
+def test_a_run_that_is_asked_to_stop_saves_the_step_that_it_has_taken(encoder, histology, tmp_path):
+    file, taken = CheckpointFile(tmp_path / "stopped.checkpoint", "run"), []
+
+    def stop(done, _steps):
+        taken.append(done)
+        if done == 5:
+            raise Stopped
+
+    whole = tune(encoder, histology, min_steps=12, epochs=1)
+    with pytest.raises(Stopped):
+        tune(encoder, histology, min_steps=12, epochs=1, checkpoint=file, on_progress=stop)
+    again = tune(encoder, histology, min_steps=12, epochs=1, checkpoint=file, on_progress=stop)
+    assert taken == list(range(1, taken[-1] + 1))
+    assert np.array_equal(again.test_probabilities, whole.test_probabilities)

@@ -36,6 +36,19 @@ def test_probabilities_equal_a_loop(task, k, temperature, monkeypatch):
         np.testing.assert_allclose(result.sum(axis=1), 1)
 
 
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_neighbours_of_one_label_give_no_more_than_1(task):
+    """The normalised weights of 20 neighbours sum to 1 + 2e-16 for one query in twenty or so."""
+    generator = np.random.default_rng(0)
+    labels = np.zeros(60, dtype=int) if task == "binary" else np.ones((60, 2), dtype=int)
+    result = knn_probabilities(
+        generator.normal(size=(60, 8)), labels, generator.normal(size=(500, 8)), task, 2
+    )
+    assert result.max() == 1
+    assert result.min() >= 0
+    np.testing.assert_allclose(result, [[1, 0]] * 500 if task == "binary" else 1, atol=1e-12)
+
+
 def test_a_training_sample_is_its_own_nearest_neighbour():
     train = np.random.default_rng(1).normal(size=(50, 16)).astype(np.float32)
     labels = np.arange(50) % 3

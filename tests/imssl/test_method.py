@@ -13,7 +13,7 @@ from imssl.augment import augment
 from imssl.features import fingerprint
 from imssl.losses import negative_cosine
 from imssl.method import Method, MethodSettings
-from imssl.optimisation import learning_rate_factor, weight_groups
+from imssl.optimisation import learning_rate_factor, update, weight_groups
 from imssl.settings.augmentation import Augmentation
 
 STEPS = 12  # of three epochs
@@ -229,6 +229,51 @@ class LayerWise(Alignment):
 def test_an_optimiser_of_ones_own_resumes_with_its_state(recipe, assert_resumes):
     _, training = assert_resumes(recipe(), LayerWise, {}, [2, 9])
     assert all("velocity" in state for state in training.optimizer.state.values())
+
+
+class Sam(torch.optim.SGD):
+    """Sharpness-aware minimisation (Foret et al. 2021): the gradient is that of a step uphill."""
+
+    @torch.no_grad()
+    def step(self, closure):
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        before = [weight.clone() for weight in weights]
+        norm = torch.stack([weight.grad.norm() for weight in weights]).norm()
+        for weight in weights:
+            weight.add_(0.05 * weight.grad / norm)
+        closure()
+        for weight, value in zip(weights, before, strict=True):
+            weight.copy_(value)
+        super().step()
+
+
+class Flat(Alignment):
+    def optimizer(self, optimisation):
+        return Sam(self.encoder.parameters(), lr=0.01, momentum=0.9)
+
+
+def test_an_optimiser_that_demands_a_closure_resumes(recipe, assert_resumes):
+    assert_resumes(recipe(), Flat, {}, [2, 9])
+
+
+def test_a_closure_gives_loss_and_gradient_where_the_weights_are():
+    """The gradient of w squared / 2 is w: SAM moves by the rate times w + .05, SGD by the rate times w."""
+    for optimizer_class, uphill, passes in ((Sam, 0.05, 1), (torch.optim.SGD, 0.0, 0)):
+        weight = torch.nn.Parameter(torch.tensor(2.0))
+        optimizer = optimizer_class([weight], lr=0.1)
+        called = []
+
+        def loss_and_gradient(weight=weight, optimizer=optimizer, called=called):
+            loss = weight**2 / 2
+            optimizer.zero_grad()
+            loss.backward()
+            called.append(loss.item())
+            return loss
+
+        loss_and_gradient()
+        update(optimizer, loss_and_gradient)
+        assert weight.item() == pytest.approx(2 - 0.1 * (2 + uphill))
+        assert len(called) == 1 + passes
 
 
 class Centred(Method):

@@ -12,7 +12,7 @@ from imssl.augment import augment
 from imssl.batch_norm import SplitBatchNorm2d
 from imssl.checkpoint import load_checkpoint
 from imssl.encoder import new_encoder
-from imssl.errors import Diverged, UserError
+from imssl.errors import Diverged, Stopped, UserError
 from imssl.features import fingerprint
 from imssl.method import Batch
 from imssl.methods.moco import Moco
@@ -22,8 +22,8 @@ from imssl.methods.random_init import RandomInit
 from imssl.methods.random_init_filled import RandomInitFilled
 from imssl.monitor import Monitor
 from imssl.pretrain import pretrain
-from imssl.seeds import torch_generator
 from imssl.settings.augmentation import Augmentation
+from imssl.torch_seeds import torch_generator
 
 METHODS = [Moco, MocoMse, MocoBarlow]
 
@@ -116,6 +116,29 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(run, recipe, assert_equa
     assert load_checkpoint(file, "run")["step"] < newest
     _, actual = run(settings, name="torn")
     assert_equal(actual.state(), expected.state())
+
+
+def test_a_run_that_is_asked_to_stop_saves_the_step_that_it_has_taken(
+    run, recipe, histology, assert_equal, tmp_path
+):
+    """Within an epoch and at the end of one, without waiting for the time of the next checkpoint."""
+    settings = recipe(epochs=2)
+    _, expected = run(settings)
+    steps_per_epoch = len(histology.indices("train")) // settings.settings.batch_size
+    taken = []
+    for last in (2, steps_per_epoch):
+
+        def stop(done, _steps, last=last):
+            taken.append(done)
+            if done == last:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            run(settings, on_progress=stop, name="stopped")
+        assert load_checkpoint(tmp_path / "stopped.checkpoint", "run")["step"] == last
+    _, actual = run(settings, on_progress=lambda done, _steps: taken.append(done), name="stopped")
+    assert_equal(actual.state(), expected.state())
+    assert taken == list(range(1, expected.steps + 1))  # none is taken twice
 
 
 def test_the_checkpoint_of_another_run_is_refused(run, recipe, monkeypatch):

@@ -7,7 +7,8 @@ import random
 import numpy as np
 import torch
 
-from imssl.seeds import derived_seed, initialising, numpy_generator, torch_generator
+from imssl.seeds import derived_seed, numpy_generator
+from imssl.torch_seeds import initialising, torch_generator
 
 
 def test_a_seed_is_the_hash_of_its_purpose():

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from bench.analysis.best_of_many import p_of_being_best
+from bench.analysis.ranking.best_of_many import p_of_being_best
 from bench.summary.draws import Comparison, ComparisonDraws
+from imssl.settings.labels import LabelSet
 
 LEVEL, RESAMPLES = 0.95, 1000
 
@@ -15,6 +16,7 @@ def column_of(
     seeds: int,
     generator: np.random.Generator,
     lead: float = 0.0,
+    resamples: int = RESAMPLES,
 ) -> ComparisonDraws:
     """A made-up column: the first method leads, the others are equal.
 
@@ -25,13 +27,14 @@ def column_of(
         seeds: S.
         generator: draws.
         lead: of the first method.
+        resamples: of patients.
     """
     spread = np.resize(deviations, methods)[:, None]
-    noise = patient_error / np.sqrt(2) * generator.normal(size=(methods, 1 + RESAMPLES))
+    noise = patient_error / np.sqrt(2) * generator.normal(size=(methods, 1 + resamples))
     values = 0.7 + spread * generator.normal(size=(methods, seeds)) + noise[:, :1]
     values[0] += lead
     return ComparisonDraws(
-        place=Comparison("d", "finetune", 0.1, None),
+        place=Comparison("d", "finetune", LabelSet(0.1), None),
         metric="auroc",
         seeds=tuple(range(seeds)),
         methods=tuple(f"m{m}" for m in range(methods)),

@@ -7,11 +7,16 @@ patients' part of the difference is shared by all seeds and of known size.
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.summary.estimated_mean import EstimatedMean, difference_of_rows, mean_of_row
+from bench.summary.estimated_mean import (
+    EstimatedMean,
+    difference_of_rows,
+    mean_of_row,
+    mean_over_datasets,
+)
 
 LEVEL = 0.95
 
@@ -75,4 +80,34 @@ def error_rate(setting: Setting, seeds: int, trials: int, effect: float = 0.0, p
             else difference_of_rows(values, reference, draws, units=1000)
         )
         p_values.append(estimate.p_value)
+    return rejected(p_values)
+
+
+def error_over_datasets(
+    across: float, seeds: int, trials: int, datasets: int = 3, independent: bool = False
+) -> float:
+    """Share of trials in which the mean difference over data sets is said to be there, though it is not.
+
+    Args:
+        across: correlation of runs of one seed on different data sets.
+        seeds: S.
+        trials: runs that are simulated.
+        datasets: that the mean is over.
+        independent: add the data sets' variances, as if they shared no seeds; so it was before.
+    """
+    generator = np.random.default_rng(7)
+    deviation, patient_error = 0.02, 0.006
+    draws = np.array([-1.0, 1.0]) * patient_error / math.sqrt(2)
+    p_values = []
+    for _ in range(trials):
+        shared, own = generator.normal(size=(2, seeds)), generator.normal(size=(datasets, 2, seeds))
+        values = deviation * (math.sqrt(across) * shared + math.sqrt(1 - across) * own)
+        values[:, 0] += patient_error * generator.normal(size=(datasets, 1))
+        rows = [(method, -other) for method, other in values]
+        estimates = [difference_of_rows(method, other, draws, units=1000) for method, other in values]
+        mean = mean_over_datasets(rows, estimates)
+        if independent:
+            parts = [part for estimate in estimates for part in estimate.seed_parts]
+            mean = replace(mean, seed_parts=tuple((v / datasets**2, freedom) for v, freedom in parts))
+        p_values.append(mean.p_value)
     return rejected(p_values)

@@ -4,6 +4,7 @@ import numpy as np
 
 from bench.analysis.aggregates import estimated_iqm
 from bench.summary.draws import Comparison, ComparisonDraws
+from imssl.settings.labels import LabelSet
 
 LEVEL, RESAMPLES = 0.95, 60
 # Data sets are unlike in level, and label fractions too.
@@ -18,18 +19,21 @@ def columns_of(
     patient_error: float,
     seeds: int,
     generator: np.random.Generator,
+    across: float = 0.0,
 ) -> list[ComparisonDraws]:
-    """One method's kappas; runs of a data set share half of their seed variance, and its patients."""
+    """One method's kappas; runs of a data set share half of their seed variance or more, and its patients."""
     columns = []
+    within = max(across, 0.5)
+    everywhere = np.sqrt(across) * generator.normal(size=seeds)
     for d in range(datasets):
-        shared = deviation * np.sqrt(0.5) * generator.normal(size=seeds)
+        shared = deviation * (everywhere + np.sqrt(within - across) * generator.normal(size=seeds))
         patients = patient_error * generator.normal(size=1 + RESAMPLES)
         for f in range(fractions):
             values = LEVELS[d] + STEPS[f] + shared + patients[0]
-            values = values + deviation * np.sqrt(0.5) * generator.normal(size=seeds)
+            values = values + deviation * np.sqrt(1 - within) * generator.normal(size=seeds)
             columns.append(
                 ComparisonDraws(
-                    place=Comparison(f"d{d}", "finetune", (f + 1) / fractions, None),
+                    place=Comparison(f"d{d}", "finetune", LabelSet((f + 1) / fractions), None),
                     metric="qwk",
                     seeds=tuple(range(seeds)),
                     methods=("m0",),
@@ -44,7 +48,13 @@ def columns_of(
 
 
 def coverage(
-    datasets: int, fractions: int, deviation: float, patient_error: float, seeds: int, trials: int
+    datasets: int,
+    fractions: int,
+    deviation: float,
+    patient_error: float,
+    seeds: int,
+    trials: int,
+    across: float = 0.0,
 ) -> float:
     """Share of intervals that hold the mean of all trials' interquartile means.
 
@@ -55,12 +65,13 @@ def coverage(
         patient_error: standard deviation over test patients.
         seeds: S.
         trials: runs that are simulated.
+        across: correlation of runs of one seed on different data sets.
     """
     generator = np.random.default_rng(3)
-    estimates = [
-        estimated_iqm(columns_of(datasets, fractions, deviation, patient_error, seeds, generator), "m0")
-        for _ in range(trials)
-    ]
+    estimates = []
+    for _ in range(trials):
+        columns = columns_of(datasets, fractions, deviation, patient_error, seeds, generator, across)
+        estimates.append(estimated_iqm(columns, "m0"))
     truth = np.mean([estimate.value for estimate in estimates])
     intervals = [estimate.interval(LEVEL) for estimate in estimates]
     return float(np.mean([low <= truth <= high for low, high in intervals]))

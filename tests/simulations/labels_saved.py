@@ -5,11 +5,15 @@ import numpy as np
 from bench.analysis.label_efficiency import LabelsUsed, label_efficiency
 from bench.protocol.protocol import ReportSettings
 from bench.summary.draws import Comparison, ComparisonDraws
+from imssl.settings.labels import LabelSet
 
 FRACTIONS, MEANS = (0.01, 0.1, 1.0), (0.6, 0.72, 0.8)
 DEVIATION, PATIENT_ERROR, RESAMPLES = 0.02, 0.01, 200
 SETTINGS = ReportSettings(baseline="method", resamples=RESAMPLES, level=0.95)
-BUDGETS = {("d", "finetune", fraction): LabelsUsed(1000 * fraction, 100 * fraction) for fraction in FRACTIONS}
+BUDGETS = {
+    ("d", "finetune", LabelSet(fraction)): LabelsUsed(1000 * fraction, 100 * fraction)
+    for fraction in FRACTIONS
+}
 
 
 def curve_of(gain: float, seeds: int, generator: np.random.Generator) -> list[ComparisonDraws]:
@@ -22,7 +26,7 @@ def curve_of(gain: float, seeds: int, generator: np.random.Generator) -> list[Co
         values = values + DEVIATION * np.sqrt(0.5) * generator.normal(size=(2, seeds))
         columns.append(
             ComparisonDraws(
-                place=Comparison("d", "finetune", fraction, None),
+                place=Comparison("d", "finetune", LabelSet(fraction), None),
                 metric="qwk",
                 seeds=tuple(range(seeds)),
                 methods=("reference", "method"),

@@ -12,12 +12,12 @@ from ruamel.yaml import YAML
 
 from bench.analysis.reproduction.evidence import MEASURES, Effect, Evidence
 from bench.analysis.reproduction.ledger import ledger_table
+from bench.analysis.reproduction.other_patients import covered_words
 from bench.analysis.reproduction.paper_methods import COMPARED_WITH, PAPER_METHODS, methods_of
 from bench.analysis.reproduction.verdicts import RULES, Claim, Judgement, Size, Verdict, detectable, judge
 from bench.analysis.row_models import Count, Number, RowModel
 from bench.protocol.protocol import Protocol
-from bench.summary.read import synthetic_datasets
-from bench.summary.summary import Summary
+from bench.summary.summary import Summary, synthetic_datasets
 
 CLAIMS_FILE = Path(__file__).parent / "claims.yaml"
 
@@ -46,6 +46,11 @@ class ClaimRow(RowModel):
         "`each` for all cells; with one seed over test patients only; NaN if the uncertainty is unknown"
     )
     high: Number = Field(description="upper end")
+    covers: str = Field(
+        default="",
+        description="what the interval is about: test patients, seeds or both, and why not both; empty where "
+        "there is none, and in files from before it was said",
+    )
     where: str = Field(description="the cell of the lowest interval, for the rule `each`; empty otherwise")
     judged_on: str = Field(description="the data sets behind the effect")
     seeds: int = Field(description="number of seeds")
@@ -63,7 +68,7 @@ class ClaimRow(RowModel):
     why: str = Field(description="a sentence on the verdict")
     detectable: Number = Field(
         description="smallest true effect that this run would find with a probability of 80%, from its "
-        "seeds, patients and scatter; the observed effect does not enter; NaN with one seed"
+        "seeds, patients and scatter; the observed effect does not enter; NaN below the least number of seeds"
     )
     seeds_needed: Count = Field(
         description="about how many seeds would settle it, if the effect is as measured; NA if seeds cannot"
@@ -105,7 +110,7 @@ def claim_tables(summary: Summary) -> dict[str, pd.DataFrame]:
         Rows as ClaimRow, one per claim and method, and as ClaimEffectRow.
     """
     protocol, results = summary.protocol, summary.results
-    run = Evidence(protocol, summary.columns, results.table)
+    run = Evidence(protocol, summary.columns, results)
     synthetic = synthetic_datasets(protocol, results)
     real = [dataset for dataset in protocol.datasets if dataset not in synthetic]
     datasets = real or list(protocol.datasets)
@@ -127,11 +132,12 @@ def claim_tables(summary: Summary) -> dict[str, pd.DataFrame]:
                 measured = _effects(run, claim, datasets, method, moco)
                 judged = judge(claim, measured, level, protocol.report.least_seeds)
                 judged = judged if real else _without_verdict(judged)
-                least = detectable(claim, measured, level)
+                least = detectable(claim, measured, level, protocol.report.least_seeds)
+                covers = _covered(measured, len(protocol.seeds))
                 effects += [_effect_row(claim, method, effect, protocol) for effect in measured]
             else:
-                judged, least = Judgement("none", _absent(methods, moco)), math.nan
-            verdicts.append(_row(claim, judged, method) | shared | {"detectable": least})
+                judged, least, covers = Judgement("none", _absent(methods, moco)), math.nan, ""
+            verdicts.append(_row(claim, judged, method) | shared | {"detectable": least, "covers": covers})
     return {"claims": ClaimRow.table(verdicts), "claim_effects": ClaimEffectRow.table(effects)}
 
 
@@ -150,8 +156,7 @@ def scale_of_run(summary: Summary, datasets: list[str]) -> str:
     sides = on_data[on_data["aspect"] == "image side in pixels"]["here"]
     words = [f"{' or '.join(dict.fromkeys(sides))} pixels"] if len(sides) else []
     if on_run & {"architecture", "channels of block 1"}:
-        width = f" of width {protocol.encoder.width}" if "channels of block 1" in on_run else ""
-        words.append(protocol.encoder.name.replace("resnet", "ResNet-") + width)
+        words.append(protocol.encoder.name.replace("resnet", "ResNet-") + protocol.encoder.width_words)
     others = list(on_data[on_data["aspect"] == "source"]["about"])
     at = f"at {', '.join(words)}" if words else ""
     return "; ".join(part for part in (at, f"other data: {', '.join(others)}" if others else "") if part)
@@ -160,6 +165,12 @@ def scale_of_run(summary: Summary, datasets: list[str]) -> str:
 def _effects(run: Evidence, claim: Claim, datasets: list[str], method: str, moco: str) -> list[Effect]:
     measure = MEASURES[claim.measure]
     return [effect for dataset in datasets for effect in measure(run, dataset, method, moco)]
+
+
+def _covered(effects: list[Effect], seeds: int) -> str:
+    if any(effect.reason for effect in effects):
+        return ""
+    return covered_words({effect.dataset: effect.without_patients for effect in effects}, seeds)
 
 
 def _absent(methods: list[str], moco: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import Field
 from ruamel.yaml import YAML
 
+from bench.analysis.reproduction.initial_weights import protocol_start, row_start
 from bench.analysis.reproduction.paper_methods import file_stem
 from bench.analysis.row_models import Flag, RowModel
 from bench.cells.method_facts import facts_of
@@ -59,8 +60,10 @@ def ledger_table(protocol: Protocol, cards: Mapping[str, Card]) -> pd.DataFrame:
         set where they, or the paper's, are different there), then each data set.
     """
     references = _references()
-    rows = list(_rows(references["run"], "run", "run", values(protocol)))
+    run = values(protocol) | {"start": {"words": protocol_start(protocol)}}
+    rows = list(_rows(references["run"], "run", "run", run))
     for method in protocol.methods:
+        rows += _start_rows(references["run"], method, protocol)
         rows += _method_rows(references["method"], method, protocol)
         rows += _optimiser_rows(references["run"], method, protocol)
     for dataset, settings in protocol.datasets.items():
@@ -114,6 +117,16 @@ def _method_rows(
             if _is_by_source(row) or _looked_up(row["here"], content) != _looked_up(row["here"], common)
         ]
         yield from _rows(differing, "method", method, content, settings.source)
+
+
+def _start_rows(
+    references: list[dict[str, Any]], method: str, protocol: Protocol
+) -> Iterator[dict[str, Any]]:
+    """What a row's encoder starts from, where that is not what the run's own row says."""
+    words = row_start(method, protocol)
+    if words != protocol_start(protocol):
+        written = [row for row in references if row["here"] == "start.words"]
+        yield from _rows(written, "method", method, {"start": {"words": words}})
 
 
 def _optimiser_rows(

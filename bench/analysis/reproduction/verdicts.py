@@ -9,13 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import stats
 
 from bench.analysis.power import detectable_effect
-from bench.analysis.reproduction.evidence import Effect
-from bench.summary.estimated_mean import EstimatedMean, mean_over_datasets
+from bench.analysis.reproduction.evidence import Effect, mean_effect
+from bench.summary.estimated_mean import EstimatedMean
 from bench.summary.over_seeds import too_few_seeds
 
 SMALLER: Literal["holds, but smaller than the margin"] = "holds, but smaller than the margin"
 Verdict = Literal["reproduced", "holds, but smaller than the margin", "contradicted", "inconclusive", "none"]
-Size = Literal["compatible with that reported", "smaller than reported", "larger than reported", ""]
+UNTOLD: Literal["compatible with that reported and with 0"] = "compatible with that reported and with 0"
+Size = Literal[
+    "compatible with that reported",
+    "compatible with that reported and with 0",
+    "smaller than reported",
+    "larger than reported",
+    "",
+]
 
 RULES = {
     "mean": "Reproduced: the mean effect is at least {margin} and its interval lies above 0. Holds, but "
@@ -73,29 +80,30 @@ def judge(claim: Claim, effects: Sequence[Effect], level: float, least_seeds: in
         )
     if claim.rule == "each":
         return judge_each(effects, claim.margin, level, least_seeds)
-    estimates = [effect.estimate for effect in effects if effect.estimate]
-    judged = judge_mean(mean_over_datasets(estimates), claim.margin, level, least_seeds)
-    if claim.reported_size is None or estimates[0].seeds < least_seeds:
+    mean = mean_effect(effects)
+    judged = judge_mean(mean, claim.margin, level, least_seeds)
+    if claim.reported_size is None or mean.seeds < least_seeds:
         return judged
-    in_metric = mean_over_datasets([effect.in_metric for effect in effects if effect.in_metric])
+    in_metric = mean_effect(effects, in_metric=True)
     size = compared_with_reported(claim.reported_size, *in_metric.interval(level))
     return replace(judged, size=size)
 
 
-def detectable(claim: Claim, effects: Sequence[Effect], level: float) -> float:
+def detectable(claim: Claim, effects: Sequence[Effect], level: float, least_seeds: int) -> float:
     """Smallest true effect that a claim's rule would find with a probability of power.POWER.
 
     The observed effects do not enter. For the rule `each` it is a loss in any cell, so the cell that shows
     the least counts.
 
     Returns:
-        On the scale of the claim; NaN with one seed, or where a result is missing.
+        On the scale of the claim; NaN where a result is missing, and with fewer than the least number of
+        seeds, with which nothing is found.
     """
     estimates = [effect.estimate for effect in effects if effect.estimate]
-    if len(estimates) < len(effects):
+    if len(estimates) < len(effects) or estimates[0].seeds < least_seeds:
         return math.nan
     if claim.rule == "mean":
-        return detectable_effect(mean_over_datasets(estimates), level)
+        return detectable_effect(mean_effect(effects), level)
     simultaneous = 1 - (1 - level) / len(estimates)
     return max(detectable_effect(estimate, simultaneous) for estimate in estimates)
 
@@ -149,7 +157,9 @@ def compared_with_reported(reported: float, low: float, high: float) -> Size:
     """Where the size that the paper reports lies, seen from the interval of the effect."""
     if high < reported:
         return "smaller than reported"
-    return "larger than reported" if low > reported else "compatible with that reported"
+    if low > reported:
+        return "larger than reported"
+    return UNTOLD if low <= 0 <= high else "compatible with that reported"
 
 
 @dataclass(frozen=True)

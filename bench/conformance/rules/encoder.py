@@ -6,7 +6,7 @@ from bench.conformance.rule import Rule, Unmet
 from bench.conformance.trial import ENCODER, Situation, Trial, take_steps, trial_images
 from imssl.batch_norm import set_batch_norm_splits
 from imssl.device import on_device
-from imssl.encoder import Encoder, Features, new_encoder
+from imssl.encoder import Encoder, Features, build_encoder, new_encoder
 from imssl.features import fingerprint
 from imssl.method import Method
 
@@ -16,7 +16,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 def is_the_given_one(trial: Trial) -> str:
     """The encoder is the same object with the same layers, names and shapes, before and after training."""
     for channels in (1, 3):
-        situation = Situation(channels=channels)
+        situation = trial.situation(channels, steps=3)
         method, encoder = trial.build(situation)
         given = new_encoder(ENCODER, channels, situation.seed)
         _compare(method, encoder, given, "__init__")
@@ -31,9 +31,9 @@ def is_the_given_one(trial: Trial) -> str:
 def gives_the_declared_features(trial: Trial) -> str:
     """A plain encoder with the trained weights, as stored and evaluated, gives the same features."""
     for channels in (1, 3):
-        situation = Situation(channels=channels)
+        situation = trial.situation(channels, steps=3)
         encoder = _encoder_after(trial, situation)
-        plain = Encoder(ENCODER, channels)
+        plain = build_encoder(ENCODER, channels)
         plain.load_state_dict(encoder.state_dict())
         on_device(plain, situation.device)
         images = trial_images(situation).float() / 255
@@ -54,7 +54,7 @@ def gives_the_declared_features(trial: Trial) -> str:
 
 def is_still_in_evaluation(trial: Trial) -> str:
     """A pass in eval mode changes no weight or running statistic, and gives the same features again."""
-    situation = Situation()
+    situation = trial.situation(steps=3)
     encoder = _encoder_after(trial, situation).eval()
     before = fingerprint(encoder)
     with torch.no_grad():
@@ -100,20 +100,20 @@ RULES = (
         "the given one, not swapped, changed or hooked",
         "keep self.encoder as the base class sets it; put heads and decoders beside it",
         is_the_given_one,
-        trains=False,
+        needs="encoder",
     ),
     Rule(
         "features",
         "four blocks of the declared widths, as a plain encoder gives them",
         "leave the encoder's forward and its layers alone",
         gives_the_declared_features,
-        trains=False,
+        needs="encoder",
     ),
     Rule(
         "evaluation",
         "a pass in eval mode changes nothing",
         "no hooks, no dropout and no counting inside the encoder",
         is_still_in_evaluation,
-        trains=False,
+        needs="encoder",
     ),
 )

@@ -1,14 +1,13 @@
 """CKA and bootstrap intervals at the sizes of large test sets."""
 
 import multiprocessing
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bench.machine.memory import peak_resident_mib
+from bench.machine.system import peak_resident_mib
 from bench.perf.timing import Effort, PerfRow, interleaved, quartiles, seconds_of
 from bench.summary.bootstrap import bootstrap
 from imssl.cka import cka
@@ -28,10 +27,7 @@ def measure(effort: Effort, threads: int) -> Iterator[PerfRow]:
         times, peak = pool.apply(timed_cka, (effort.rounds, threads))
     name = f"linear, {CKA_ROWS:,} samples x {CKA_WIDTH:,} features"
     yield PerfRow("CKA", name, "s", quartiles(times), at_most=5.0)
-    if peak is None:
-        yield PerfRow("CKA", name, "MiB", None, note="left out: it is read from /proc")
-    else:
-        yield PerfRow("CKA", f"{name}, whole process", "MiB", quartiles([peak]), at_most=1024.0)
+    yield PerfRow("CKA", f"{name}, whole process", "MiB", quartiles([peak]), at_most=1024.0)
     call: Callable[[], object] = partial(bootstrap_of_auroc, *scored_samples())
     seconds = interleaved({"bootstrap": call}, min(effort.rounds, 3))["bootstrap"]
     name = f"{RESAMPLES:,} resamples, macro AUROC, {LABELS} labels, {SAMPLES:,} samples"
@@ -40,14 +36,14 @@ def measure(effort: Effort, threads: int) -> Iterator[PerfRow]:
 
 def timed_cka(
     rounds: int, threads: int, rows: int = CKA_ROWS, width: int = CKA_WIDTH
-) -> tuple[list[float], float | None]:
-    """Seconds of each round, and this process' peak of resident memory in MiB (None except on Linux)."""
+) -> tuple[list[float], float]:
+    """Seconds of each round, and this process' peak of resident memory in MiB."""
     generator = np.random.default_rng(0)
     x = generator.standard_normal((rows, width), dtype=np.float32)
     y = generator.standard_normal((rows, width), dtype=np.float32)
     with threadpool_limits(threads, user_api="blas"):
         times = [seconds_of(partial(cka, x, y)) for _ in range(rounds)]
-    return times, peak_resident_mib() if sys.platform == "linux" else None
+    return times, peak_resident_mib()
 
 
 def scored_samples() -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """Memory of preparing and pretraining on a data set that is too large for memory: its images stay on disk."""
 
 import multiprocessing
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +20,6 @@ LIMIT_MIB = 2048.0
 def measure(folder: Path) -> Iterator[PerfRow]:
     """Peak memory of each part, measured in a process of its own."""
     name = f"{IMAGES:,} grey images, {SIZE} px, {IMAGES * SIZE**2 / 1e9:.1f} GB"
-    if sys.platform != "linux":
-        yield PerfRow("memory", name, "MiB", None, note="left out: it is read from /proc")
-        return
     for what, part in (("preparing", prepare_large), (f"pretraining, {STEPS} steps", pretrain_large)):
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             peak = pool.apply(part, (folder,))

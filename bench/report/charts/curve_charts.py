@@ -8,6 +8,7 @@ import altair as alt
 
 from bench.report.charts.encodings import (
     Record,
+    drawn_of,
     drawn_styles,
     figure,
     in_colours,
@@ -16,12 +17,15 @@ from bench.report.charts.encodings import (
     written_at_usual_size,
 )
 from bench.report.charts.vega import FAINT
-from bench.report.layout import Figure, listed, number, percent
-from bench.report.output_distributions import Outputs
-from bench.report.tables.per_dataset import thinned
+from bench.report.layout import Figure, listed, number
+from bench.report.material.label_counts import words_with_counts
+from bench.report.material.output_distributions import Outputs
+from bench.report.material.thinning import thinned
 from bench.summary.summary import Summary
 
 CURVE_POINTS = 120
+# Of methods that are drawn when they are ticked: with fifty of them the page would be twice as long.
+OTHER_CURVE_POINTS = 40
 FEW = 60
 # Worked out where it is shown: as text in every record it would be most of the page.
 SAYS = "datum.method + ', epoch ' + datum.epoch + ': ' + format(datum.mean, '.3f')"
@@ -31,25 +35,43 @@ RECORDS = alt.Data(name="records")
 
 
 def curve_chart(
-    summary: Summary, dataset: str, quantity: str, axis: str, methods: Sequence[str]
+    summary: Summary,
+    dataset: str,
+    quantity: str,
+    axis: str,
+    methods: Sequence[str],
+    others: Sequence[str] = (),
 ) -> Figure | None:
     """A quantity of pretraining by epoch; a method that does not pretrain stays where it starts."""
-    curves = {name: points for name, points in summary.curve(dataset, quantity).items() if name in methods}
-    if not curves:
+    order = (*methods, *others)
+    curves = {name: points for name, points in summary.curve(dataset, quantity).items() if name in order}
+    if not set(curves) & set(methods):
         return None
     final, records, ends = max(max(points) for points in curves.values()), list[Record](), []
     drawn_points = 0
-    for method, points in sorted(curves.items(), key=lambda item: methods.index(item[0])):
+    for method, points in sorted(curves.items(), key=lambda item: order.index(item[0])):
         drawn = {**points, final: points[0]} if list(points) == [0] else points
-        epochs = thinned(sorted(drawn), CURVE_POINTS)
-        drawn_points += len(epochs)
+        epochs = thinned(sorted(drawn), CURVE_POINTS if method in methods else OTHER_CURVE_POINTS)
         means = [round(drawn[epoch], 5) for epoch in epochs]
         records.append({"method": method, "epoch": epochs, "mean": means})
-        ends.append(f"{method} {number(means[-1])}")
-    chart = in_colours(_curves(axis, drawn_points <= FEW), drawn_styles(summary, records))
+        if method in methods:
+            drawn_points += len(epochs)
+            ends.append(f"{method} {number(means[-1])}")
+    chart = in_colours(_curves(axis, drawn_points <= FEW), drawn_styles(summary, drawn_of(records, methods)))
     words = f"{dataset}, {axis} by epoch of pretraining. At the last epoch: {listed(ends)}."
     name = f"{quantity.replace('_', '-')}-{dataset}"
-    return figure(summary, name, f"{dataset}: {axis}", words, methods, records, chart)
+    return figure(
+        summary,
+        name,
+        f"{dataset}: {axis}",
+        words,
+        methods,
+        records,
+        chart,
+        dataset,
+        # What does not pretrain has no loss, and lacks nothing.
+        is_due=(lambda facts: facts.pretrains) if quantity == "loss" else None,
+    )
 
 
 @cache
@@ -69,12 +91,17 @@ def _curves(axis: str, is_marked: bool) -> dict[str, Any]:
 
 
 def outputs_chart(
-    summary: Summary, dataset: str, outputs: Sequence[Outputs], methods: Sequence[str]
+    summary: Summary,
+    dataset: str,
+    outputs: Sequence[Outputs],
+    methods: Sequence[str],
+    others: Sequence[str] = (),
 ) -> Figure | None:
     """Empirical distributions of a class's probability with few and with all labels, a panel per method."""
-    if not outputs:
+    drawn_outputs = [output for output in outputs if output.method in methods]
+    if not drawn_outputs:
         return None
-    few = f"{percent(outputs[0].fraction)} of the labels"
+    few = words_with_counts(summary, [dataset], outputs[0].labels)
     names = [few, "all labels"]
     records: list[Record] = []
     for output in outputs:
@@ -99,7 +126,7 @@ def outputs_chart(
         axis=alt.Axis(tickCount=3, format="%"),
     )
     dash = alt.StrokeDash("labels:N", scale=alt.Scale(domain=names, range=[[4, 3], [1, 0]]), legend=None)
-    colour = method_encoding(drawn_styles(summary, records))["color"]
+    colour = method_encoding(drawn_styles(summary, drawn_of(records, methods)))["color"]
     lines = base.transform_filter("datum.labels != 'gap'").mark_line(
         strokeWidth=1.5, interpolate="step-after"
     )
@@ -113,13 +140,24 @@ def outputs_chart(
         .facet(facet=alt.Facet("panel:N", title=None, sort=order), data=RECORDS, columns=PANELS, spacing=18)
         .transform_flatten(["p", "share"])
     )
-    first = outputs[0]
+    first = drawn_outputs[0]
     title = f"{dataset}: “{first.class_name}”, seed {first.seed}"
-    values = listed([f"{output.method} {number(output.distance)}" for output in outputs])
+    values = listed([f"{output.method} {number(output.distance)}" for output in drawn_outputs])
     words = (
         f"Distribution of the predicted probability of {first.class_name} on {dataset}, dashed with {few}, "
         f"solid with all. Largest gap between the two, the KS distance: {values}."
     )
-    rows = -(-len(outputs) // PANELS)
+    rows = -(-len(drawn_outputs) // PANELS)
     size = (PANELS * PANEL + 111, rows * round(PANEL * 0.75 + 42) + 31)
-    return figure(summary, f"outputs-{dataset}", title, words, methods, records, written(chart), size)
+    return figure(
+        summary,
+        f"outputs-{dataset}",
+        title,
+        words,
+        methods,
+        records,
+        written(chart),
+        dataset,
+        size,
+        first.labels,
+    )

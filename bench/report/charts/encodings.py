@@ -1,13 +1,17 @@
 """What all charts share: scales, colours and shapes of the methods, and the frame with its words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import altair as alt
 
+from bench.cells.method_facts import MethodFacts, facts_of
+from bench.protocol.protocol import Protocol
 from bench.report.entries import styles_of
 from bench.report.layout import Figure, MethodStyle, listed, number, span
 from bench.summary.summary import Measurement, Summary
+from imssl.errors import UserError
+from imssl.settings.labels import LabelSet
 
 # Of a whole chart with its axes, in pixels. The page makes it as wide as its column.
 WIDTH, HEIGHT = 420, 285
@@ -79,6 +83,11 @@ def fitting_scale(records: Sequence[Record]) -> alt.Scale:
     return alt.Scale(zero=False, domain=[min(ends), max(ends)], nice=True)
 
 
+def drawn_of(records: Sequence[Record], methods: Sequence[str]) -> list[Record]:
+    """The records of the methods that a chart draws."""
+    return [record for record in records if record["method"] in methods]
+
+
 def figure(
     summary: Summary,
     name: str,
@@ -87,7 +96,10 @@ def figure(
     methods: Sequence[str],
     records: Sequence[Record],
     chart: dict[str, Any],
+    dataset: str,
     size: tuple[int, int] = (WIDTH, HEIGHT),
+    labels: LabelSet | None = None,
+    is_due: Callable[[MethodFacts], bool] | None = None,
 ) -> Figure:
     """A chart in its frame.
 
@@ -97,17 +109,40 @@ def figure(
         title: of the figure.
         words: the text alternative: what the chart says.
         methods: that it was to show.
-        records: what it shows; methods without any are named below it.
+        records: of these methods and of others; methods without any are named below it.
         chart: from written.
+        dataset: that it is about.
         size: of the drawing in pixels, about.
+        labels: that it is about; None: all of them.
+        is_due: of which rows it shows anything at all; None: of every one.
     """
-    spec = chart | {"data": {"values": list(records)}}
-    absent = [method for method in methods if method not in {record["method"] for record in records}]
+    drawn = drawn_of(records, methods)
+    spec = chart | {"data": {"values": drawn}}
+    found = {record["method"] for record in drawn}
+    absent = [name for name in methods if name not in found and _lacks(name, summary.protocol, is_due)]
     notes = [f"Not drawn, for want of values from every seed: {listed(absent)}."] if absent else []
     left_out = len(summary.protocol.methods) - len(methods)
     if left_out:
-        notes.append(f"{left_out} other methods are in the tables only.")
-    return Figure(name, title, words, spec, size, " ".join(notes))
+        notes.append(f"{left_out} other methods are in the tables, and drawn when they are ticked.")
+    return Figure(
+        name,
+        title,
+        words,
+        spec,
+        size,
+        " ".join(notes),
+        dataset=dataset,
+        labels="" if labels is None else labels.id,
+        others=tuple(record for record in records if record["method"] not in methods),
+    )
+
+
+def _lacks(method: str, protocol: Protocol, is_due: Callable[[MethodFacts], bool] | None) -> bool:
+    """Whether a row without values should have some."""
+    try:
+        return is_due is None or is_due(facts_of(method, protocol))
+    except UserError:  # what is wrong with its file is said where its checks are
+        return True
 
 
 def written(chart: Any) -> dict[str, Any]:

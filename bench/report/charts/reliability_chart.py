@@ -6,14 +6,15 @@ import altair as alt
 
 from bench.report.charts.encodings import (
     Record,
+    drawn_of,
     drawn_styles,
     figure,
     method_encoding,
     written_at_usual_size,
 )
 from bench.report.charts.vega import FAINT
-from bench.report.layout import Figure, listed, number
-from bench.report.tables.reliability_diagrams import PREDICTED
+from bench.report.layout import EVALUATIONS, Figure, listed, number
+from bench.report.material.reliability_diagrams import PREDICTED
 from bench.summary.summary import Summary
 from imssl.calibration import Reliability
 
@@ -25,10 +26,15 @@ SAYS = (
 
 
 def reliability_chart(
-    summary: Summary, dataset: str, diagrams: Mapping[str, Reliability], methods: Sequence[str]
+    summary: Summary,
+    dataset: str,
+    evaluation: str,
+    diagrams: Mapping[str, Reliability],
+    methods: Sequence[str],
 ) -> Figure | None:
     """A line for each method; on the diagonal, probabilities are what they say."""
-    if not diagrams:
+    drawn = {method: diagram for method, diagram in diagrams.items() if method in methods}
+    if not drawn:
         return None
     records: list[Record] = [
         {
@@ -42,7 +48,7 @@ def reliability_chart(
     scale = alt.Scale(domain=[0, 1])
     x = alt.X("predicted:Q", title=CONFIDENCE, scale=scale)
     y = alt.Y("came_true:Q", title=FREQUENCY, scale=scale)
-    encoding = method_encoding(drawn_styles(summary, records))
+    encoding = method_encoding(drawn_styles(summary, drawn_of(records, methods)))
     base = alt.Chart()
     diagonal = base.transform_aggregate(lines="count()").mark_rule(
         color=FAINT, strokeWidth=1.5, strokeDash=[4, 3]
@@ -59,13 +65,21 @@ def reliability_chart(
     )
     chart = chart.transform_flatten(["predicted", "came_true", "samples"]).transform_calculate(says=SAYS)
     predicted = PREDICTED[summary.results.cards[dataset].task]
-    title = f"{dataset}: probability of {predicted}"
-    gaps = listed([f"{method} {number(diagram.calibration_error)}" for method, diagram in diagrams.items()])
+    title = f"{dataset}: probability of {predicted}{EVALUATIONS[evaluation].remark}"
+    gaps = listed([f"{method} {number(diagram.calibration_error)}" for method, diagram in drawn.items()])
     words = (
-        f"Reliability diagram of {dataset}, fine-tuned with all labels, predictions of all seeds pooled: the "
-        f"predicted probability of {predicted} against the share that came true. Mean gap: {gaps}. "
+        f"Reliability diagram of {dataset}, {EVALUATIONS[evaluation].title}, all labels, predictions of all "
+        f"seeds pooled: the predicted probability of {predicted} against the share that came true. "
+        f"Mean gap: {gaps}. "
         "All numbers are in the tables."
     )
     return figure(
-        summary, f"reliability-{dataset}", title, words, methods, records, written_at_usual_size(chart)
+        summary,
+        f"reliability-{evaluation}-{dataset}",
+        title,
+        words,
+        methods,
+        records,
+        written_at_usual_size(chart),
+        dataset,
     )

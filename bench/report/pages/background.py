@@ -1,22 +1,18 @@
 """What stands around the results: warnings, holes, data cards, protocol and provenance."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
-from bench.cells.method_facts import facts_of
 from bench.methods.checked import check_state
 from bench.methods.tuned import tuning_of
-from bench.protocol.protocol import OPTIMISATION_KEY, Protocol, values
-from bench.protocol.registry import different_settings
-from bench.report.layout import Column, Entry, Row, Table, listed, number, percent
+from bench.protocol.protocol import Protocol, values
+from bench.report.layout import Column, Entry, Row, Table, listed, number
+from bench.report.pages.settings import Facts, method_settings, written, written_facts
 from bench.summary.over_seeds import too_few_seeds, undefined_classes
 from bench.summary.read import Results
 from imssl.datasets.prepared import Card
+from imssl.datasets.skipped import Skipped, total
 from imssl.errors import UserError
-
-Facts = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -35,20 +31,21 @@ class DataCard:
     dataset: str
     facts: Facts
     counts: Table | None
-    skipped: tuple[tuple[str, str], ...]
+    skipped: Facts
+    unused: Facts
     checksums: Facts
 
 
 def introduction(protocol: Protocol) -> str:
     """One sentence on what is compared."""
     encoder = protocol.encoder
-    width = "" if encoder.width == 64 else f" of width {encoder.width}"
-    fractions = listed([percent(fraction) for fraction in protocol.label_fractions])
+    label_sets = listed([labels.name for labels in protocol.label_sets])
     return (
         f"Compared are {_count(len(protocol.methods), 'way')} to initialise the same encoder "
-        f"({encoder.name}{width}), on {_count(len(protocol.datasets), 'data set')} and with "
-        f"{_count(len(protocol.seeds), 'seed')}: by fine-tuning with {fractions} of the labels, "
-        "by linear probes, and by how far features and outputs move."
+        f"({encoder.name}{encoder.width_words}), on {_count(len(protocol.datasets), 'data set')} and with "
+        f"{_count(len(protocol.seeds), 'seed')}: by fine-tuning with {label_sets} of the labels "
+        "(nominal; what was drawn stands with the numbers), by linear probes, and by how far features and "
+        "outputs move."
     )
 
 
@@ -116,14 +113,14 @@ def data_card(dataset: str, results: Results) -> DataCard:
     """The card of one data set."""
     if dataset in results.cards:
         return _prepared_card(results.cards[dataset])
-    return DataCard(dataset, [("Not prepared", results.unprepared[dataset])], None, (), [])
+    return DataCard(dataset, [("Not prepared", results.unprepared[dataset])], None, [], [], [])
 
 
 def protocol_sections(protocol: Protocol) -> list[tuple[str, Facts]]:
     """params.yaml section by section, nested keys joined by dots."""
     content = values(protocol) | {"methods": method_settings(protocol)}
     sections: list[tuple[str, Facts]] = []
-    plain = [(key, _written(value)) for key, value in content.items() if not isinstance(value, dict)]
+    plain = [(key, written(value)) for key, value in content.items() if not isinstance(value, dict)]
     sections.append(("run", plain))
     for key, value in content.items():
         if isinstance(value, dict):
@@ -167,15 +164,16 @@ def unchecked(protocol: Protocol) -> list[str]:
 
 def tuning_words(protocol: Protocol) -> dict[str, str]:
     """How much each method was tuned, by method; empty for those that have nothing to tune."""
-    words = {}
-    for method in protocol.methods:
-        try:
-            state = tuning_of(method, protocol)
-        except UserError as error:
-            words[method] = str(error)
-        else:
-            words[method] = "" if state is None else state.words
-    return words
+    return {method: tuning_of_method(method, protocol) for method in protocol.methods}
+
+
+def tuning_of_method(method: str, protocol: Protocol) -> str:
+    """How much one method was tuned; empty where it has nothing to tune."""
+    try:
+        state = tuning_of(method, protocol)
+    except UserError as error:
+        return str(error)
+    return "" if state is None else state.words
 
 
 def _unequal_tuning(protocol: Protocol) -> list[str]:
@@ -248,7 +246,7 @@ def _prepared_card(card: Card) -> DataCard:
         ("Licence", card.licence),
         ("Citation", card.citation),
         ("Published at", card.url),
-        ("Left out", _count(len(card.skipped), "file") if card.skipped else "nothing"),
+        ("Left out", _count(total(card.skipped), "file") if card.skipped else "nothing"),
     ]
     facts = [(name, value) for name, value in facts if value]
     inputs = [(f"input {name}", checksum) for name, checksum in sorted(card.inputs.items())]
@@ -256,9 +254,14 @@ def _prepared_card(card: Card) -> DataCard:
         dataset=card.name,
         facts=facts,
         counts=_counts_table(card),
-        skipped=tuple((skipped.file, skipped.reason) for skipped in card.skipped),
+        skipped=[(f"{group.count:,} × {group.reason}", _first_names(group)) for group in card.skipped],
+        unused=[(f"{group.count:,} × {group.reason}", _first_names(group)) for group in card.unused],
         checksums=[*sorted(card.checksums.items()), *inputs],
     )
+
+
+def _first_names(group: Skipped) -> str:
+    return ", ".join(group.first) + (", ..." if group.count > len(group.first) else "")
 
 
 def _counts_table(card: Card) -> Table:
@@ -276,39 +279,6 @@ def _counts_table(card: Card) -> Table:
     columns = (Column("images"), Column("patients"), *(Column(name) for name in card.classes))
     note = "A class's column counts the images with it."
     return Table(f"counts-{card.name}", "Images by split", "Split", columns, rows, note)
-
-
-def method_settings(protocol: Protocol) -> dict[str, Any]:
-    """Hyper-parameters by method, defaults included, and what differs on single data sets.
-
-    They are as written where they are not allowed.
-    """
-    settings: dict[str, Any] = {}
-    for method, written in protocol.methods.items():
-        try:
-            settings[method] = dict(facts_of(method, protocol).settings)
-            if OPTIMISATION_KEY in written:
-                settings[method][OPTIMISATION_KEY] = written[OPTIMISATION_KEY]
-        except UserError:
-            settings[method] = dict(written)
-        for dataset, different in different_settings(method, protocol).items():
-            settings[method][f"on {dataset}"] = different
-    return settings
-
-
-def written_facts(content: dict[str, Any], prefix: str = "") -> Facts:
-    """Settings as facts, nested keys joined by dots."""
-    facts: Facts = []
-    for key, value in content.items():
-        if isinstance(value, dict) and value:
-            facts += written_facts(value, f"{prefix}{key}.")
-        else:
-            facts.append((prefix + key, _written(value)))
-    return facts
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _numbers(numbers: list[float]) -> str:

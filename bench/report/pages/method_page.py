@@ -3,16 +3,30 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.protocol.protocol import Protocol
+from bench.protocol.registry import method_file
 from bench.report.charts.curve_charts import curve_chart
 from bench.report.entries import quantities, styles_of
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, Column, Entry, Figure, Row, Table, number
-from bench.report.pages.background import check_sentence, method_settings, tuning_words, written_facts
+from bench.report.pages.background import check_sentence, tuning_of_method
 from bench.report.pages.details import KEY_LENGTH, origin_words
+from bench.report.pages.method_parts import (
+    check_results,
+    costs_table,
+    settings_table,
+    trials_table,
+    weights_table,
+)
+from bench.report.pages.method_source import MethodFile, method_source
+from bench.report.pages.row_remarks import departures_of, origin_sentence
+from bench.report.pages.settings import settings_of
 from bench.report.tables.comparisons import Scope, difference_entry, place_name, places_of, score_entry
+from bench.report.tables.over_datasets import counts_over
 from bench.report.tables.per_dataset import curve_table
 from bench.report.view import View
 from bench.summary.read import CellState
 from bench.summary.summary import Measurement
+from imssl.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -60,20 +74,35 @@ def method_context(
         root: of the reports, as seen from the page.
     """
     protocol = view.summary.protocol
+    source = _source(method, protocol)
     return {
         "root": root,
         "method": method,
         "own_style": styles_of(view.summary)[method],
         "shown": [styles_of(view.summary)[name] for name in _beside_baseline(view, method)],
         "checks": check_sentence(method, protocol),
-        "tuned": tuning_words(protocol)[method],
+        "tuned": tuning_of_method(method, protocol),
+        "origin": origin_sentence(method, protocol),
+        "departures": departures_of(method, protocol),
         "standings": [_standing_table(view, method, name, root) for name in EVALUATION_NAMES],
         "curves": curves.figures,
         "curve_numbers": curves.tables,
-        "settings": written_facts(method_settings(protocol)[method]),
+        "source": source,
+        "settings": settings_table(settings_of(method, protocol), source.meanings if source else {}),
+        "check_results": check_results(method, protocol),
+        "trials": trials_table(method),
+        "weights": weights_table(view, method),
+        "costs": costs_table(view, method),
         "runs": [_run_table(view, method, dataset) for dataset in protocol.datasets],
-        "details": details | {"cells": _own_cells(details["cells"], method)},
+        "details": details | {"root": root, "cells": _own_cells(details["cells"], method)},
     }
+
+
+def _source(method: str, protocol: Protocol) -> MethodFile | None:
+    try:
+        return method_source(method_file(method, protocol))
+    except (UserError, OSError):  # what is wrong with it is said where its checks are
+        return None
 
 
 def _standing_table(view: View, method: str, evaluation: str, root: str) -> Table:
@@ -87,10 +116,11 @@ def _standing_table(view: View, method: str, evaluation: str, root: str) -> Tabl
         for place in places_of(scope, evaluation):
             name = Measurement(dataset, method, evaluation, *place, "", metric)
             entry = score_entry(view, name, several)
-            difference = difference_entry(view, name)
+            difference = difference_entry(view.differences, name)
             if method != baseline and not difference.hole:
-                words = f"{difference.text} to {baseline}, {', '.join(difference.small[1:])}"
-                entry = replace(entry, small=(*entry.small, words))
+                # With few seeds there is no p behind the interval.
+                words = [f"{difference.text} to {baseline}", *difference.small[1:]]
+                entry = replace(entry, small=(*entry.small, ", ".join(words)))
             entries.append(entry)
         label = f"{dataset}, {METRIC_NAMES[metric]}"
         rows.append(Row(label, tuple(entries), link=f"{root}datasets/{dataset}.html"))
@@ -98,7 +128,10 @@ def _standing_table(view: View, method: str, evaluation: str, root: str) -> Tabl
         id=f"standing-{evaluation}",
         title=EVALUATION_NAMES[evaluation],
         corner="Data set",
-        columns=tuple(Column(place_name(place)) for place in places_of(scope, evaluation)),
+        columns=tuple(
+            Column(place_name(place), counts_over(scope, evaluation, place[0]))
+            for place in places_of(scope, evaluation)
+        ),
         rows=tuple(rows),
     )
 

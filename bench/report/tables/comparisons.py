@@ -1,9 +1,11 @@
-"""The tables that compare: methods as rows, data sets and label fractions (or blocks) as columns."""
+"""The tables that compare: methods as rows, data sets and label sets (or blocks) as columns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from bench.analysis.ranking.against_untrained import STRONGER
 from bench.report.entries import hole_of
 from bench.report.layout import (
     EVALUATION_NAMES,
@@ -14,17 +16,17 @@ from bench.report.layout import (
     Mark,
     Table,
     number,
-    percent,
     short_rank,
     signed,
     span,
 )
-from bench.report.tables.label_counts import NOTE as LABELS_NOTE
-from bench.report.tables.label_counts import labels_drawn
-from bench.report.view import Record, View
-from bench.report.wording import difference_note, p_value, score_note
+from bench.report.material.label_counts import NOTE as LABELS_NOTE
+from bench.report.material.label_counts import labels_drawn
+from bench.report.material.wording import ANOTHER_METHOD, CORRECTION, difference_note, p_value, score_note
+from bench.report.view import Record, Records, View
 from bench.summary.summary import Measurement
 from imssl.settings.encoder import BLOCKS
+from imssl.settings.labels import LabelSet
 
 OVER_ALL = "All data sets"
 
@@ -50,13 +52,14 @@ class Scope:
 
 
 def score_table(scope: Scope, evaluation: str) -> Table:
-    """Primary metric with interval and rank; with enough seeds the best and its ties are marked."""
+    """Primary metric with interval and rank; with enough seeds what is worse than the best is marked."""
     view = scope.view
     places = places_of(scope, evaluation)
     several = view.several
     rows = []
-    for method in view.methods:
-        entries = [
+    for method in view.ordered(evaluation):
+        entries = [standing_entry(view, evaluation, method)] if scope.is_whole else []
+        entries += [
             score_entry(
                 view,
                 Measurement(dataset, method, evaluation, *place, "", view.summary.primary(dataset)),
@@ -65,13 +68,11 @@ def score_table(scope: Scope, evaluation: str) -> Table:
             for dataset in scope.datasets
             for place in places
         ]
-        if scope.is_whole:
-            entries.append(aggregate_entry(view, (evaluation, None, None, method), "mean_rank"))
         rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
     columns = columns_of(scope, evaluation)
     labels_note = LABELS_NOTE if any(column.small for column in columns) else ""
     if scope.is_whole:
-        columns.append(Column("mean rank", group=OVER_ALL, group_small="all columns", lower_is_better=True))
+        columns.insert(0, standing_column(view, evaluation))
     return Table(
         id=f"scores-{evaluation}",
         title=f"{EVALUATION_NAMES[evaluation]}: primary metric",
@@ -86,13 +87,42 @@ def score_table(scope: Scope, evaluation: str) -> Table:
 
 def difference_table(scope: Scope, evaluation: str) -> Table:
     """Every method against the baseline, on the same test samples and seeds."""
-    view, baseline = scope.view, scope.view.summary.protocol.report.baseline
-    rows = []
-    for method in view.methods:
-        if method != baseline:
+    baseline = scope.view.summary.protocol.report.baseline
+    return _difference_table(scope, evaluation, scope.view.differences, baseline, [baseline])
+
+
+def untrained_table(scope: Scope, evaluation: str) -> Table | None:
+    """Every method against the stronger untrained reference of each column; None where there is none."""
+    view = scope.view
+    if not view.untrained:
+        return None
+    table = _difference_table(scope, evaluation, view.untrained_differences, STRONGER, view.untrained)
+    chosen = {key[:-1]: row["baseline"] for key, row in view.untrained_differences.items() if row["baseline"]}
+    names = [
+        chosen.get((dataset, evaluation, *place), "")
+        for dataset in scope.datasets
+        for place in places_of(scope, evaluation)
+    ]
+    columns = [
+        replace(column, small=", ".join(part for part in (column.small, f"minus {name}") if part))
+        if name
+        else column
+        for column, name in zip(table.columns, names, strict=True)
+    ]
+    note = f"{table.note} Which untrained encoder is the stronger one is chosen on validation images."
+    return replace(table, id=f"untrained-{evaluation}", columns=tuple(columns), note=note)
+
+
+def _difference_table(
+    scope: Scope, evaluation: str, differences: Records, baseline: str, left_out: Sequence[str]
+) -> Table:
+    view, rows = scope.view, []
+    for method in view.ordered(evaluation):
+        if method not in left_out:
             entries = [
                 difference_entry(
-                    view, Measurement(dataset, method, evaluation, *place, "", view.summary.primary(dataset))
+                    differences,
+                    Measurement(dataset, method, evaluation, *place, "", view.summary.primary(dataset)),
                 )
                 for dataset in scope.datasets
                 for place in places_of(scope, evaluation)
@@ -100,7 +130,8 @@ def difference_table(scope: Scope, evaluation: str) -> Table:
             rows.append(replace(view.head(method, scope.root), entries=tuple(entries)))
     settings, seeds = view.summary.protocol.report, len(view.summary.protocol.seeds)
     marks = (
-        f" “better” and “worse”: p below {number(1 - settings.level, 2)}."
+        f" “better” and “worse” mark a p below {number(1 - settings.level, 2)} when {CORRECTION} (in a "
+        f"cell's title). {ANOTHER_METHOD}; what is marked depends on how many are tested."
         if seeds >= settings.least_seeds
         else ""
     )
@@ -118,7 +149,7 @@ def difference_table(scope: Scope, evaluation: str) -> Table:
 
 def score_entry(view: View, name: Measurement, several: bool) -> Entry:
     """A primary metric with interval, rank and mark; rank and mark only where there are several methods."""
-    standing = view.ranks.get((name.dataset, name.evaluation, name.fraction, name.block, name.method))
+    standing = view.ranks.get((name.dataset, name.evaluation, name.labels, name.block, name.method))
     if standing is None or pd.isna(standing["mean"]):
         hole = hole_of(view.summary, name)
         return hole if standing is None else replace(hole, title=hole.title or standing["reason"])
@@ -131,25 +162,47 @@ def score_entry(view: View, name: Measurement, several: bool) -> Entry:
             ends = f" ({low})" if low == high else f" ({low}–{high})"
         if not standing["reference"]:
             small.append(f"rank {short_rank(standing['rank'])}{ends}")
-        mark = "best" if standing["best"] else "tied" if standing["tied"] else ""
+        if not standing["reference"] and not pd.isna(standing["p_best"]) and not standing["tied"]:
+            mark = "worse"
     return Entry(number(standing["mean"]), tuple(small), mark)
 
 
-def difference_entry(view: View, name: Measurement) -> Entry:
-    """A difference to the baseline with interval and p, or why there is none."""
-    difference = view.differences.get((name.dataset, name.evaluation, name.fraction, name.block, name.method))
+def difference_entry(differences: Records, name: Measurement) -> Entry:
+    """A difference with interval and p, or why there is none."""
+    difference = differences.get((name.dataset, name.evaluation, name.labels, name.block, name.method))
     if difference is None or pd.isna(difference["effect"]):
         return Entry("–", hole=True, title=difference["reason"] if difference else "no result yet")
     small = [] if pd.isna(difference["low"]) else [span(difference["low"], difference["high"])]
-    if not pd.isna(difference["p_holm"]):
-        small.append(p_value(difference["p_holm"]))
+    if not pd.isna(difference["p"]):
+        small.append(p_value(difference["p"]))
+    title = ""
+    if not pd.isna(difference["p_corrected"]):
+        title = f"{p_value(difference['p_corrected'])} {CORRECTION}"
     mark: Mark = ""
     if difference["distinguishable"]:
         mark = "better" if difference["effect"] > 0 else "worse"
-    return Entry(signed(difference["effect"]), tuple(small), mark)
+    return Entry(signed(difference["effect"]), tuple(small), mark, title=title)
 
 
-def aggregate_entry(view: View, key: tuple[str, float | None, int | None, str], kind: str) -> Entry:
+def standing_column(view: View, evaluation: str, label: str = "mean score") -> Column:
+    """Heading of the mean scores over all data sets, by which the leaderboard is ordered."""
+    columns = sum(place.evaluation == evaluation for place in view.summary.columns)
+    return Column(
+        label, f"{columns:,} columns", group=OVER_ALL, group_small="0 chance, 1 perfect",
+        evaluation=evaluation, aggregate="score",
+    )  # fmt: skip
+
+
+def standing_entry(view: View, evaluation: str, method: str) -> Entry:
+    """A method's mean score over all data sets with its interval, or why there is none."""
+    standing = view.standings[evaluation, method]
+    if pd.isna(standing["mean_score"]):
+        return Entry("incomplete", hole=True, title=standing["reason"])
+    small: tuple[str, ...] = () if pd.isna(standing["low"]) else (span(standing["low"], standing["high"]),)
+    return Entry(number(standing["mean_score"]), small, "worse" if standing["worse"] else "")
+
+
+def aggregate_entry(view: View, key: tuple[str, LabelSet | None, int | None, str], kind: str) -> Entry:
     """One aggregate of a method with its interval, or why there is none."""
     aggregate = view.aggregates.get(key)
     if aggregate is None or pd.isna(aggregate[kind]):
@@ -167,17 +220,21 @@ def _without_aggregate(aggregate: Record | None, kind: str) -> Entry:
     return Entry("–", hole=True, title=title)
 
 
-def places_of(scope: Scope, evaluation: str) -> list[tuple[float | None, int | None]]:
-    """Fraction and block of an evaluation's columns."""
+# Label set and block of a column; None where it is not about one.
+Place = tuple[LabelSet | None, int | None]
+
+
+def places_of(scope: Scope, evaluation: str) -> list[Place]:
+    """Of an evaluation's columns."""
     if evaluation == "probe":
         return [(None, block) for block in range(1, BLOCKS + 1)]
-    return [(fraction, None) for fraction in scope.view.summary.protocol.label_fractions]
+    return [(labels, None) for labels in scope.view.summary.protocol.label_sets]
 
 
-def place_name(place: tuple[float | None, int | None]) -> str:
+def place_name(place: Place) -> str:
     """A column's heading; empty where it is neither."""
-    fraction, block = place
-    return f"block {block}" if block else "" if fraction is None else percent(fraction)
+    labels, block = place
+    return f"block {block}" if block else "" if labels is None else labels.name
 
 
 def columns_of(scope: Scope, evaluation: str, metric: str = "") -> list[Column]:
@@ -185,18 +242,19 @@ def columns_of(scope: Scope, evaluation: str, metric: str = "") -> list[Column]:
     columns, summary = [], scope.view.summary
     for dataset in scope.datasets:
         judged_by = metric or summary.primary(dataset)
-        for fraction, block in places_of(scope, evaluation):
-            written = "" if fraction is None else f"{fraction:g}"
+        for labels, block in places_of(scope, evaluation):
+            written = "" if labels is None else labels.id
             columns.append(
                 Column(
-                    place_name((fraction, block)),
-                    labels_drawn(summary, dataset, evaluation, fraction),
+                    place_name((labels, block)),
+                    labels_drawn(summary, dataset, evaluation, labels),
                     group=dataset,
                     group_small=METRIC_NAMES[judged_by],
                     dataset=dataset,
-                    fraction=written,
+                    labels=written,
                     place=written or f"block-{block}",
                     lower_is_better=judged_by in LOWER_IS_BETTER,
+                    metric=judged_by,
                 )
             )
     return columns

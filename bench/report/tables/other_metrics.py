@@ -40,7 +40,7 @@ def other_metric_tables(scope: Scope, evaluation: str) -> list[Table]:
             continue
         part = replace(scope, datasets=datasets)
         rows = []
-        for method in view.methods:
+        for method in view.ordered(evaluation):
             entries = [
                 entry_of(view.summary, Measurement(dataset, method, evaluation, *place, "", metric))
                 for dataset in datasets

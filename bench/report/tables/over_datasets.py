@@ -1,28 +1,30 @@
-"""The tables over data sets and over label fractions: aggregates, and what labels are worth."""
+"""The tables over data sets and over label sets: aggregates, and what labels are worth."""
 
 from dataclasses import replace
 
 import pandas as pd
 
-from bench.analysis.aggregates import LEAST_COLUMNS
-from bench.report.layout import EVALUATION_NAMES, Column, Entry, Table, number, percent, span
+from bench.analysis.aggregates import LEAST_COLUMNS, LEAST_DATASETS
+from bench.report.layout import EVALUATION_NAMES, Aggregate, Column, Entry, Table, number, percent, span
+from bench.report.material.label_counts import drawn_over
+from bench.report.material.wording import covered_by
 from bench.report.tables.comparisons import Scope, aggregate_entry, place_name, places_of
 from bench.report.view import Record
-from bench.report.wording import covered_by
 from bench.summary.over_seeds import too_few_seeds
+from imssl.settings.labels import LabelSet
 
 
 def aggregate_table(scope: Scope, evaluation: str) -> Table:
     """Every method over all data sets: mean rank, interquartile mean and probability of improvement."""
     view, baseline = scope.view, scope.view.summary.protocol.report.baseline
     places = [*places_of(scope, evaluation), (None, None)]
-    kinds = {
+    kinds: dict[Aggregate, str] = {
         "mean_rank": "Mean rank",
         "iqm": "Interquartile mean",
         "improvement": f"P(better than {baseline})",
     }
     rows = []
-    for method in view.methods:
+    for method in view.ordered(evaluation):
         entries = [
             aggregate_entry(view, (evaluation, *place, method), kind) for kind in kinds for place in places
         ]
@@ -30,9 +32,12 @@ def aggregate_table(scope: Scope, evaluation: str) -> Table:
     columns = tuple(
         Column(
             place_name(place) or "all",
+            counts_over(scope, evaluation, place[0]),
             group=heading,
-            fraction="" if place[0] is None else f"{place[0]:g}",
+            labels="" if place[0] is None else place[0].id,
+            place=f"block-{place[1]}" if place[1] else "",
             lower_is_better=kind == "mean_rank",
+            aggregate=kind,
         )
         for kind, heading in kinds.items()
         for place in places
@@ -45,13 +50,23 @@ def aggregate_table(scope: Scope, evaluation: str) -> Table:
         rows=tuple(rows),
         note="Agarwal et al. 2021. Mean rank: 1 is best. Interquartile mean: of the middle half of all runs, "
         "scaled so that 0 is chance and 1 is perfect. Intervals are over patients and seeds; below "
-        f"{view.summary.protocol.report.least_seeds} seeds, and over fewer than {LEAST_COLUMNS} columns for "
-        "the interquartile mean, there is none that holds. Nor is there one for the probability that a run "
-        "beats a run of the baseline: with a handful of seeds no interval covers what it says. A method "
-        "that lacks one result has no aggregate, and the others are ranked without it.",
+        f"{view.summary.protocol.report.least_seeds} seeds, and for the interquartile mean over fewer than "
+        f"{LEAST_COLUMNS} columns or {LEAST_DATASETS} data sets, there is none that holds. Nor is there one "
+        "for the probability that a run beats a run of the baseline: with a handful of seeds no interval "
+        "covers what it says. A method "
+        "that lacks one result has no aggregate, and the others are ranked without it. Another "
+        "method in the run changes ranks and their intervals, and nothing else here. Below a label set stand "
+        "the labels drawn for it, training + validation images, from the smallest data set to the "
+        "largest.",
         evaluation=evaluation,
         metric="primary",
     )
+
+
+def counts_over(scope: Scope, evaluation: str, labels: LabelSet | None) -> str:
+    """The labels drawn for a label set, from the smallest data set to the largest; empty where unknown."""
+    drawn = drawn_over(scope.view.summary, scope.datasets, evaluation, labels)
+    return drawn.counts if drawn else ""
 
 
 def efficiency_table(scope: Scope, evaluation: str) -> Table:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.reproduction.verdicts import UNTOLD
 from bench.report.layout import Column, Entry, Row, Table, listed, number, percent, signed, span
 
 
@@ -101,6 +102,8 @@ def _claim_row(record: dict[Any, Any], effects: list[dict[Any, Any]]) -> Row:
 def _effect_entry(record: dict[Any, Any], effects: list[dict[Any, Any]]) -> Entry:
     """The effect with its interval, and below it that of every data set."""
     small = [] if pd.isna(record["low"]) else [span(record["low"], record["high"])]
+    if small and record["covers"]:
+        small.append(f"over {record['covers']}")
     if len(effects) > 1:
         small += [_effect_words(effect) for effect in effects if not pd.isna(effect["effect"])]
     return Entry(signed(None if pd.isna(record["effect"]) else record["effect"]), tuple(small))
@@ -119,7 +122,12 @@ def _verdict_entry(record: dict[Any, Any]) -> Entry:
         verdict = f"{verdict}, {record['scale']}"
     small = []
     if record["size"]:
-        small.append(f"size: {record['size']} ({signed(record['reported_size'])})")
+        reported = record["reported_size"]
+        small.append(
+            f"size: cannot tell {reported:g} from 0"
+            if record["size"] == UNTOLD
+            else f"size: {record['size']} ({signed(reported)})"
+        )
     if not pd.isna(record["detectable"]):
         small.append(f"could find {number(record['detectable'])} or more")
     if not pd.isna(record["seeds_needed"]):

@@ -1,37 +1,53 @@
 """The tables of one data set's analyses: some methods as rows, and the numbers of the charts beside them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bench.report.entries import cka_patient_interval, entry_of, hole_of, seed_note, styles_of
-from bench.report.layout import KERNEL_NAMES, METRIC_NAMES, Column, Entry, Row, Table, number, percent, span
-from bench.report.output_distributions import READ_AT, Outputs
-from bench.report.tables.label_counts import NOTE as LABELS_NOTE
-from bench.report.tables.label_counts import labels_drawn
-from bench.report.tables.reliability_diagrams import GAP_NOTE
+from bench.report.layout import (
+    EVALUATION_NAMES,
+    KERNEL_NAMES,
+    METRIC_NAMES,
+    Column,
+    Entry,
+    Row,
+    Table,
+    number,
+    percent,
+    span,
+)
+from bench.report.material.label_counts import NOTE as LABELS_NOTE
+from bench.report.material.label_counts import labels_drawn, words_with_counts
+from bench.report.material.output_distributions import READ_AT, Outputs
+from bench.report.material.reliability_diagrams import GAP_NOTE
+from bench.report.material.thinning import thinned
+from bench.report.material.worked_seconds import pretraining_cost
 from bench.summary.summary import Measurement, Summary
 from imssl.calibration import BINS, Reliability
 from imssl.settings.encoder import BLOCKS
+from imssl.settings.labels import LabelSet
 
 EPOCHS_SHOWN = 8
 COST_COLUMNS = (
     ("images_seen", "images seen", 0),
     ("trained_parameters", "trained parameters", 0),
-    ("seconds", "pretraining", 1),
+    ("seconds", "by the clock", 1),
     ("images_per_second", "images/s", 0),
     ("peak_memory_mib", "peak memory", 0),
 )
+MORE_IS_BETTER = frozenset({"images_seen", "images_per_second"})
 COST_UNITS = {"seconds": "seconds", "peak_memory_mib": "MiB"}
 
 
 def cka_table(summary: Summary, dataset: str, kernel: str, methods: Sequence[str]) -> Table:
-    """CKA before and after fine-tuning by block and label fraction, beside its permutation null."""
-    fractions = summary.protocol.label_fractions
+    """CKA before and after fine-tuning by block and label set, beside its permutation null."""
+    label_sets = summary.protocol.label_sets
     rows = []
     for block in range(1, BLOCKS + 1):
         for method in methods:
             entries = []
-            for fraction in fractions:
-                name = Measurement(dataset, method, "reuse", fraction, block, "", f"cka_{kernel}")
+            for labels in label_sets:
+                name = Measurement(dataset, method, "reuse", labels, block, "", f"cka_{kernel}")
                 entry = entry_of(summary, name)
                 null = summary.mean(name._replace(metric=f"cka_{kernel}_null_95"))
                 if not entry.hole and null is not None:
@@ -44,7 +60,7 @@ def cka_table(summary: Summary, dataset: str, kernel: str, methods: Sequence[str
         id=f"t-cka-{kernel}-{dataset}",
         title=f"{dataset}: CKA before and after fine-tuning, {KERNEL_NAMES[kernel]}, debiased",
         corner="Method",
-        columns=tuple(_of_labels(summary, fraction, dataset) for fraction in fractions),
+        columns=tuple(_of_labels(summary, labels, dataset) for labels in label_sets),
         rows=tuple(rows),
         evaluation="reuse",
         note=f"{seed_note(summary)} “patients” is the 95% interval over the test patients (jackknife), its "
@@ -57,13 +73,15 @@ def cka_table(summary: Summary, dataset: str, kernel: str, methods: Sequence[str
 
 def ks_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
     """KS distance of the outputs to those at all labels, averaged over the classes, then for each class."""
-    card, fractions = summary.results.cards.get(dataset), summary.protocol.label_fractions[:-1]
+    card, label_sets = summary.results.cards.get(dataset), summary.protocol.label_sets[:-1]
     # In a binary task one class stands for both, and is their mean.
     names = card.classes if card is not None and card.task != "binary" else []
     rows: list[Row] = []
     for class_name, group in {"": "All classes", **{name: f"Class {name}" for name in names}}.items():
         measurements = {
-            method: [Measurement(dataset, method, "ks", share, None, class_name, "ks") for share in fractions]
+            method: [
+                Measurement(dataset, method, "ks", labels, None, class_name, "ks") for labels in label_sets
+            ]
             for method in methods
         }
         rows += _method_rows(summary, measurements, group if names else "")
@@ -71,8 +89,10 @@ def ks_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
         id=f"t-ks-{dataset}",
         title=f"{dataset}: KS distance to the outputs at 100% of the labels",
         corner="Method",
-        columns=tuple(_of_labels(summary, fraction, dataset) for fraction in fractions),
-        rows=tuple(rows) if fractions else (),
+        columns=tuple(
+            replace(_of_labels(summary, labels, dataset), lower_is_better=True) for labels in label_sets
+        ),
+        rows=tuple(rows) if label_sets else (),
         evaluation="ks",
         note=f"{seed_note(summary)} 0: the probabilities are distributed alike; 1: they do not overlap. "
         f"{LABELS_NOTE}",
@@ -83,7 +103,7 @@ def outputs_table(summary: Summary, dataset: str, outputs: Sequence[Outputs]) ->
     """The output distributions behind a KS distance, read off at a few probabilities."""
     rows, few, title = [], "few", f"{dataset}: output distributions"
     for output in outputs:
-        few = percent(output.fraction)
+        few = words_with_counts(summary, [dataset], output.labels)
         title = f"{dataset}: output distributions of “{output.class_name}”, seed {output.seed}"
         entries = [
             Entry(percent(round(a, 3)), (f"with all {percent(round(b, 3))}",)) for a, b in output.read_off
@@ -94,14 +114,16 @@ def outputs_table(summary: Summary, dataset: str, outputs: Sequence[Outputs]) ->
         id=f"t-outputs-{dataset}",
         title=title,
         corner="Method",
-        columns=(*(Column(f"p ≤ {p:g}") for p in READ_AT), Column("largest gap")),
+        columns=(*(Column(f"p ≤ {p:g}") for p in READ_AT), Column("largest gap", lower_is_better=True)),
         rows=tuple(rows),
-        note=f"Share of the test images whose predicted probability is at most p: with {few} of the labels, "
+        note=f"Share of the test images whose predicted probability is at most p: with {few}, "
         "below it with all. The largest gap between the two is the KS distance.",
     )
 
 
-def reliability_table(summary: Summary, dataset: str, diagrams: Mapping[str, Reliability]) -> Table:
+def reliability_table(
+    summary: Summary, dataset: str, evaluation: str, diagrams: Mapping[str, Reliability]
+) -> Table:
     """The reliability diagrams bin by bin: what came true, below it what was predicted."""
     most = max((len(diagram.samples) for diagram in diagrams.values()), default=0)
     rows = []
@@ -118,8 +140,8 @@ def reliability_table(summary: Summary, dataset: str, diagrams: Mapping[str, Rel
         rows.append(Row(method, (gap, *entries), styles_of(summary)[method]))
     bins = (Column(f"bin {place}") for place in range(1, most + 1))
     return Table(
-        id=f"t-reliability-{dataset}",
-        title=f"{dataset}: reliability, all labels, fine-tuned",
+        id=f"t-reliability-{evaluation}-{dataset}",
+        title=f"{dataset}: reliability with all labels, {EVALUATION_NAMES[evaluation]}",
         corner="Method",
         columns=(Column("mean gap", lower_is_better=True), *bins),
         rows=tuple(rows),
@@ -147,10 +169,9 @@ def probe_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table
     )
 
 
-def _of_labels(summary: Summary, fraction: float, dataset: str) -> Column:
-    written = f"{fraction:g}"
-    drawn = labels_drawn(summary, dataset, "finetune", fraction) or "of the labels"
-    return Column(percent(fraction), drawn, dataset=dataset, fraction=written, place=written)
+def _of_labels(summary: Summary, labels: LabelSet, dataset: str) -> Column:
+    drawn = labels_drawn(summary, dataset, "finetune", labels) or "of the labels"
+    return Column(labels.name, drawn, dataset=dataset, labels=labels.id, place=labels.id)
 
 
 def curve_table(summary: Summary, dataset: str, quantity: str, title: str, methods: Sequence[str]) -> Table:
@@ -178,29 +199,37 @@ def curve_table(summary: Summary, dataset: str, quantity: str, title: str, metho
 
 def cost_table(summary: Summary, dataset: str, methods: Sequence[str]) -> Table:
     """What pretraining costs."""
-    speeds = summary.curve(dataset, "images_per_second")
     rows = []
     for method in methods:
-        entries = []
+        cost = pretraining_cost(summary, dataset, method)
+        unknown = Entry("not recorded", hole=True)
+        entries = [Entry(number(cost.seconds, 1), (f"of the {cost.by}",)) if cost else unknown]
         for name, _, digits in COST_COLUMNS:
-            if name == "images_per_second":
-                last = max(speeds.get(method, {0: 0.0}))
-                entries.append(_curve_entry(summary, dataset, method, name, last, digits))
-            else:
-                measurement = Measurement(dataset, method, "pretrain", None, None, "", name)
-                entries.append(entry_of(summary, measurement, digits))
+            measurement = Measurement(dataset, method, "pretrain", None, None, "", name)
+            entries.append(entry_of(summary, measurement, digits))
         rows.append(Row(method, tuple(entries), styles_of(summary)[method]))
     return Table(
         id=f"t-cost-{dataset}",
         title=f"{dataset}: cost of pretraining",
         corner="Method",
-        columns=tuple(
-            Column(label, COST_UNITS.get(name, ""), dataset=dataset, place=name)
-            for name, label, _ in COST_COLUMNS
+        columns=(
+            Column("work", "CPU or GPU seconds", dataset=dataset, lower_is_better=True),
+            *(
+                Column(
+                    label,
+                    COST_UNITS.get(name, ""),
+                    dataset=dataset,
+                    place=name,
+                    lower_is_better=name not in MORE_IS_BETTER,
+                )
+                for name, label, _ in COST_COLUMNS
+            ),
         ),
         rows=tuple(rows),
         evaluation="pretrain",
-        note="Per seed. Peak memory is that of the GPU, or of the whole process on a CPU.",
+        note="Per seed. Work is what processors did for the whole cell, or the time that it held the GPU; "
+        "to seconds by the clock adds what ran beside it. Peak memory is that of the GPU, or of the whole "
+        "process on a CPU.",
     )
 
 
@@ -223,10 +252,3 @@ def _method_rows(
         Row(method, tuple(entry_of(summary, m) for m in row), styles_of(summary)[method], group)
         for method, row in measurements.items()
     )
-
-
-def thinned(epochs: Sequence[int], count: int) -> list[int]:
-    """At most ``count`` of the epochs, evenly spread, with the first and the last."""
-    if len(epochs) <= count:
-        return list(epochs)
-    return [epochs[round(i * (len(epochs) - 1) / (count - 1))] for i in range(count)]

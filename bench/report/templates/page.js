@@ -1,33 +1,4 @@
 // Sort, search, filter, hide, download, theme and details; without this script every table is complete.
-// Text from data is only ever set as text. The address's hash holds the view: #q=moco&datasets=...&theme=dark
-const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-const make = (tag, text = "", attributes = {}) => {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-};
-const details = JSON.parse(document.getElementById("details").textContent);
-const filters = document.getElementById("filters");
-const sheet = new CSSStyleSheet();
-document.adoptedStyleSheets = [sheet];
-
-// --- the view, and the hash that holds it
-
-const view = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
-const listOf = (name) => (view.get(name) ?? "").split(",").filter(Boolean);
-
-function remember(name, value) {
-  if (value) view.set(name, value);
-  else view.delete(name);
-  const hash = view.toString();
-  history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
-}
-
-function remembered(name, item, wanted) {
-  const rest = listOf(name).filter((own) => own !== item);
-  remember(name, (wanted ? [...rest, item] : rest).join(","));
-}
 
 // --- theme
 
@@ -39,6 +10,8 @@ function showTheme() {
   if (view.has("theme")) document.documentElement.dataset.theme = view.get("theme");
   else delete document.documentElement.dataset.theme;
   themeButton.setAttribute("aria-label", `Switch to the ${isDark() ? "light" : "dark"} theme`);
+  // The theme goes along to the other pages; files have no storage that every browser would share.
+  for (const link of all('a[href*=".html"]')) link.hash = view.has("theme") ? `theme=${view.get("theme")}` : "";
 }
 themeButton.hidden = false;
 themeButton.addEventListener("click", () => {
@@ -53,11 +26,15 @@ const tables = all("table[id]").map((element) => {
   const heads = all("tr.columns > th", element);
   const corner = element.querySelector("thead th");
   if (heads[0] === corner) heads.shift();
-  return { element, corner, heads, groups: all("thead th.over", element) };
+  const metrics = new Map(
+    heads.filter((head) => head.dataset.metric).map((head) => [head.dataset.dataset, head.dataset.metric]),
+  );
+  const start = [...element.tBodies].map((body) => [body, all("tr:not(.group)", body)]);
+  return { element, corner, heads, metrics, start, groups: all("thead th.over", element) };
 });
 const byId = new Map(tables.map((table) => [table.element.id, table]));
 const plain = (cell) => cell.querySelector(":scope > span, :scope > a")?.textContent ?? "";
-const titleOf = (table) => plain(table.element.caption);
+const titleOf = (table) => document.getElementById(`${table.element.id}-title`)?.textContent ?? "";
 const headOf = (table, index) => {
   const over = table.groups.find((group, place) => {
     const before = table.groups.slice(0, place).reduce((sum, other) => sum + Number(other.dataset.span), 0);
@@ -70,7 +47,8 @@ const headOf = (table, index) => {
 
 function numberIn(cell) {
   const text = cell.classList.contains("hole") ? "" : plain(cell);
-  return Number.parseFloat(text.replaceAll(",", "").replace("−", "-").replace("<", ""));
+  // “at least 30%” is a number too.
+  return Number.parseFloat(text.replaceAll(",", "").replace("−", "-").match(/-?\d[\d.e]*/)?.[0]);
 }
 
 function compare(a, b, index, direction) {
@@ -105,6 +83,7 @@ function makeSortable(table) {
       const first = index === 0 || "lowerIsBetter" in head.dataset ? 1 : -1;
       const turned = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
       const direction = head.hasAttribute("aria-sort") ? turned : first;
+      table.sorted = { index, direction };
       sortRows(table, index, direction);
       remember("sort", `${table.element.id}.${index}.${direction > 0 ? "up" : "down"}`);
     });
@@ -150,10 +129,10 @@ function addTools(table) {
     menu.addEventListener("toggle", () => {
       if (!menu.open || list.hasChildNodes()) return;
       table.heads.forEach((_, index) => {
-        const box = make("input", "", { type: "checkbox" });
+        const box = make("input", "", { type: "checkbox", value: index });
         box.checked = !isChosenHidden(table, index);
         box.addEventListener("change", () => {
-          remembered("hide", `${table.element.id}.${index}`, !box.checked);
+          listed("hide", `${table.element.id}.${index}`, !box.checked);
           showColumns();
         });
         const label = list.appendChild(make("label"));
@@ -163,70 +142,24 @@ function addTools(table) {
     tools.append(menu);
   }
   tools.append(csv);
-  table.element.closest(".table-block").prepend(tools);
+  addMore(table, tools);
+  table.element.closest(".table-block").querySelector(".head").append(tools);
 }
 
-// --- what is shown
-
-const isChosenHidden = (table, index) => listOf("hide").includes(`${table.element.id}.${index}`);
-const isHidden = (table, index) => {
-  const { dataset, fraction } = table.heads[index].dataset;
-  return (
-    isChosenHidden(table, index) ||
-    (dataset && listOf("datasets").includes(dataset)) ||
-    (fraction && listOf("labels").includes(fraction))
-  );
-};
-
-function showColumns() {
-  const rules = [];
-  for (const table of tables) {
-    const id = CSS.escape(table.element.id);
-    const hidden = table.heads.map((_, index) => isHidden(table, index));
-    hidden.forEach((isOut, index) => {
-      table.heads[index].hidden = isOut;
-      if (isOut) rules.push(`#${id} tbody tr:not(.group) > :nth-child(${index + 2}) { display: none; }`);
-    });
-    let at = 0;
-    for (const group of table.groups) {
-      const span = Number(group.dataset.span);
-      const left = hidden.slice(at, at + span).filter((isOut) => !isOut).length;
-      group.hidden = left === 0;
-      group.colSpan = Math.max(left, 1);
-      at += span;
-    }
-  }
-  sheet.replaceSync(rules.join("\n"));
-}
-
-function showRows() {
-  const words = (view.get("q") ?? "").toLowerCase().split(/\s+/).filter(Boolean);
-  const out = listOf("methods");
-  const isOut = (name) => out.includes(name) || !words.every((word) => name.toLowerCase().includes(word));
-  const named = new Map();
-  for (const row of all("tr[data-method]")) {
-    const name = row.dataset.method;
-    if (!named.has(name)) named.set(name, isOut(name));
-    row.hidden = named.get(name);
-  }
-  const count = [...named.values()].filter((hidden) => !hidden).length;
-  const status = filters?.querySelector("output");
-  if (status) status.textContent = `${count} of ${named.size} methods`;
-}
-
-function showSections() {
-  const [evaluation, metric] = [view.get("evaluation"), view.get("metric")];
-  for (const section of all("[data-section]")) section.hidden = evaluation && section.dataset.section !== evaluation;
-  for (const block of all(".table-block[data-metric]")) {
-    block.hidden = metric && block.dataset.metric !== metric;
-    if (metric && !block.hidden) block.closest("details")?.setAttribute("open", "");
+function readFilters() {
+  for (const field of all("[name]", filters)) {
+    if (field.type === "checkbox") field.checked = isListed(field.name, field.value);
+    else field.value = view.get(field.name) ?? "";
   }
 }
 
-function show() {
-  showColumns();
-  showRows();
-  showSections();
+function chooseListed(name) {
+  const boxes = all(`input[name="${name}"]`, filters);
+  const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
+  // An empty list is one too: nothing is shown.
+  if (chosen.length === boxes.length) view.delete(name);
+  else view.set(name, chosen.join(","));
+  rememberAll();
 }
 
 function wireFilters() {
@@ -235,31 +168,54 @@ function wireFilters() {
   filters.addEventListener("submit", (event) => event.preventDefault());
   for (const field of all("[name]", filters)) {
     const isBox = field.type === "checkbox";
-    if (isBox) field.checked = !listOf(field.name).includes(field.value);
-    else field.value = view.get(field.name) ?? "";
     field.addEventListener(isBox ? "change" : "input", () => {
-      if (isBox) remembered(field.name, field.value, !field.checked);
+      if (isBox) chooseListed(field.name);
       else remember(field.name, field.value);
       show();
     });
   }
   filters.querySelector("#reset-view").addEventListener("click", () => {
     for (const name of [...view.keys()]) if (name !== "theme") view.delete(name);
-    remember("q", "");
-    filters.reset();
-    for (const box of all(".tools input")) box.checked = true;
-    show();
+    rememberAll();
+    followView();
   });
 }
+
+// Everything as the hash says: at the start, after a reset, and when the address of an open page is changed.
+function followView() {
+  showTheme();
+  if (filters) readFilters();
+  for (const table of tables) {
+    for (const box of all(".tools input", table.element.closest(".table-block") ?? table.element)) {
+      box.checked = !isChosenHidden(table, Number(box.value));
+    }
+    for (const head of [table.corner, ...table.heads]) head.removeAttribute("aria-sort");
+    table.isMoved ||= Boolean(table.sorted);
+    table.sorted = null;
+  }
+  const [id, column, way] = (view.get("sort") ?? "").split(".");
+  if (byId.has(id)) byId.get(id).sorted = { index: Number(column), direction: way === "up" ? 1 : -1 };
+  show();
+}
+
+addEventListener("hashchange", () => {
+  // A link to a place on the page is no view.
+  if (location.hash && !location.hash.includes("=")) return;
+  view = viewIn(location.hash);
+  followView();
+});
 
 document.addEventListener("click", (event) => {
   for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
   const link = event.target.closest?.('a[href^="#"]');
   const target = link && document.getElementById(link.hash.slice(1));
-  if (!target || !view.size) return;
+  if (!target) return;
+  for (const folded of all("details:not([open])")) if (folded.contains(target)) folded.open = true;
+  for (const menu of all("details.menu[open]")) if (menu.contains(link)) menu.open = false;
+  if (!view.size) return;
   // The hash holds the view, so a link within the page moves without it.
   event.preventDefault();
-  if (target.matches("details")) target.open = true;
+  target.closest("details")?.setAttribute("open", "");
   target.scrollIntoView();
   if (target.hasAttribute("tabindex")) target.focus();
 });
@@ -271,138 +227,17 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// --- details of a cell
-
-const dialog = document.getElementById("cell");
-
-function makeWalkable(table) {
-  if (!table.element.dataset.evaluation) return;
-  const cells = all("tbody tr[data-method] > td", table.element).filter((cell) => table.heads[cell.cellIndex - 1].dataset.place);
-  if (!cells.length) return;
-  // One stop of the tab key for each table; arrows walk inside, as in any grid.
-  table.element.setAttribute("role", "grid");
-  for (const cell of cells) cell.tabIndex = -1;
-  cells[0].tabIndex = 0;
-}
-
-function walk(cell, key) {
-  const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-  if (!(key in moves)) return false;
-  const [down, right] = moves[key];
-  const rows = all("tbody tr[data-method]:not([hidden])", cell.closest("table"));
-  let row = rows.indexOf(cell.parentElement) + down;
-  let column = cell.cellIndex + right;
-  let next = rows[row]?.cells[column];
-  while (next && !next.offsetParent) {
-    row += down;
-    column += right;
-    next = rows[row]?.cells[column];
-  }
-  if (next?.hasAttribute("tabindex")) {
-    cell.tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
-  }
-  return true;
-}
-
-function pairs(content) {
-  const list = make("dl");
-  for (const [name, value] of content) {
-    const line = list.appendChild(make("div"));
-    line.append(make("dt", name), make("dd", value));
-  }
-  return list;
-}
-
-function runTable(runs) {
-  const table = make("table");
-  const head = table.createTHead().insertRow();
-  for (const name of ["Seed", "Status", "Started", "Seconds", "Commit", "Working tree", "Hardware"]) {
-    head.append(make("th", name, { scope: "col" }));
-  }
-  const body = table.createTBody();
-  for (const run of runs) {
-    const origin = details.origins[run.origin] ?? {};
-    const row = body.insertRow();
-    row.append(make("th", run.seed, { scope: "row" }));
-    const about = [run.status, run.started ?? "–", run.seconds ?? "–", origin.commit ?? "–", origin.clean ?? "–", origin.device ?? "–"];
-    for (const text of about) row.append(make("td", text));
-  }
-  const scroll = make("div", "", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs of this cell" });
-  scroll.append(table);
-  return scroll;
-}
-
-function runsOf(stage, dataset, method, place) {
-  const places = details.cells[stage]?.[dataset]?.[method] ?? {};
-  // A probe has one cell for all blocks, which lies under no place.
-  const found = places[place] ?? places[""] ?? [];
-  return found.map(([seed, status, started, seconds, origin, key]) => ({ seed, status, started, seconds, origin, key }));
-}
-
-function dvcStage(stage, dataset, method) {
-  return details.per_dataset.includes(stage) ? `${stage}@${dataset}` : `${stage}@${dataset}-${method}`;
-}
-
-function reproduce(stage, dataset, method, runs) {
-  const lines = [];
-  for (const run of runs.filter((own) => own.key)) {
-    const commit = details.origins[run.origin]?.revision;
-    if (commit && !lines.includes(`git checkout ${commit}`)) lines.push(`git checkout ${commit}`);
-    lines.push(`rm -r .bench/cells/${stage}/${run.key}*   # the kept copy of seed ${run.seed}`);
-  }
-  lines.push(`dvc repro --force --single-item ${dvcStage(stage, dataset, method)}`);
-  return make("pre", lines.join("\n"));
-}
-
-function openDetails(cell) {
-  const table = byId.get(cell.closest("table").id);
-  const { dataset, place } = table.heads[cell.cellIndex - 1].dataset;
-  const method = cell.parentElement.dataset.method;
-  const evaluation = table.element.dataset.evaluation;
-  const runs = runsOf(evaluation, dataset, method, place);
-  document.getElementById("cell-title").textContent = `${method} on ${dataset}, ${headOf(table, cell.cellIndex - 1)}`;
-  const body = document.getElementById("cell-body");
-  body.replaceChildren(make("p", `${titleOf(table)}: ${[plain(cell), ...all("b, small", cell).map((own) => own.textContent)].join("; ")}`));
-  if (cell.title) body.append(make("p", cell.title, { class: "note" }));
-  body.append(make("h3", `Runs behind it: DVC stage ${dvcStage(evaluation, dataset, method)}`), runTable(runs));
-  const upstream = evaluation === "pretrain" ? [] : runsOf("pretrain", dataset, method, "");
-  if (upstream.length) body.append(make("h3", `Encoders: DVC stage pretrain@${dataset}-${method}`), runTable(upstream));
-  body.append(make("h3", "Compute exactly this again"), reproduce(evaluation, dataset, method, runs));
-  body.append(make("p", "Without the kept copies the stage computes these cells anew and reuses all others.", { class: "note" }));
-  body.append(make("h3", `Parameters of ${method}`), pairs(details.methods[method] ?? []));
-  body.append(make("h3", `Data set ${dataset}`), pairs(details.datasets[dataset] ?? []));
-  const packages = [...new Set([...runs, ...upstream].map((run) => run.origin))].filter((origin) => details.origins[origin]);
-  body.append(make("h3", "Software"), pairs(packages.map((origin) => ["Packages", details.origins[origin].packages])));
-  dialog.showModal();
-  body.scrollTop = 0;
-}
-
-document.addEventListener("click", (event) => {
-  const cell = event.target.closest?.("td[tabindex]");
-  if (cell) openDetails(cell);
-  if (event.target === dialog) dialog.close();
-});
-document.addEventListener("keydown", (event) => {
-  const cell = event.target.closest?.("td[tabindex]");
-  if (!cell) return;
-  if (event.key === "Enter" || event.key === " ") openDetails(cell);
-  else if (!walk(cell, event.key)) return;
-  event.preventDefault();
-});
-
 // --- start
 
-showTheme();
 for (const table of tables) {
   for (const group of table.groups) group.dataset.span = group.colSpan;
   makeSortable(table);
   addTools(table);
   makeWalkable(table);
 }
+for (const key of all(".key")) wireKey(key);
+wireTerms();
+wireHeads(tables);
 wireFilters();
-const [sortedId, sortedColumn, sortedWay] = (view.get("sort") ?? "").split(".");
-if (byId.has(sortedId)) sortRows(byId.get(sortedId), Number(sortedColumn), sortedWay === "up" ? 1 : -1);
-show();
+followView();
 document.documentElement.dataset.ready = "";

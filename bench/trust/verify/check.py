@@ -1,8 +1,11 @@
 """What a check looked at and what it found."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+# Called with what is being done, how many of its parts are done, and of how many.
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,12 @@ class Check:
     disagreements: list[Disagreement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def add(self, other: "Check") -> None:
+        """Take in the same check of another part of the run."""
+        self.compared += other.compared
+        self.disagreements += other.disagreements
+        self.notes += other.notes
+
     def compare(self, where: str | Path, expected: object, found: object) -> None:
         """Count a comparison of two values that must be equal."""
         self.compared += 1
@@ -52,6 +61,14 @@ class Check:
         )
         if not close:
             self.disagreements.append(Disagreement(where, _number(expected), _number(found)))
+
+
+def by_name(checks: Iterable[Check]) -> dict[str, Check]:
+    """One check of each name, in the order in which the names come first."""
+    merged: dict[str, Check] = {}
+    for check in checks:
+        merged.setdefault(check.name, Check(check.name)).add(check)
+    return merged
 
 
 def disagreements(checks: list[Check]) -> Iterator[tuple[str, Disagreement]]:

@@ -15,9 +15,12 @@ from bench.cells.records import read_record
 from bench.cells.store import file_checksums
 from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
+from bench.report.leaderboard import LEADERBOARD
+from bench.report.pages.checks_panel import without_checks
 from bench.trust.verify.check import Check
 from imssl.datasets.prepared import read_card
 from imssl.errors import UserError
+from imssl.regular_file import why_not_regular
 
 LOCK = Path("dvc.lock")
 
@@ -64,7 +67,10 @@ def check_cells(protocol: Protocol, cells: list[Cell]) -> Check:
 def check_lock() -> Check:
     """Every output of every stage against the MD5 in dvc.lock."""
     check = Check("outputs against dvc.lock")
-    if not LOCK.is_file():
+    reason = why_not_regular(LOCK.stat()) if LOCK.exists() else None
+    if reason:
+        raise UserError(f"{LOCK} {reason}. Delete it and run: dvc repro")
+    if not LOCK.exists():
         check.notes.append("there is no dvc.lock: the run did not end, or it was not run by DVC")
         return check
     for path, checksum in _locked_outputs():
@@ -83,12 +89,17 @@ def _locked_outputs() -> Iterator[tuple[Path, str]]:
 
 
 def _dvc_digest(path: Path) -> str:
-    """The MD5 that DVC 3 notes: of a file its content's, of a folder that of the list of its files."""
+    """The MD5 that DVC 3 notes: of a file its content's, of a folder that of the list of its files.
+
+    `bench report` puts into the leaderboard what was last checked; DVC's has nothing there.
+    """
+    if path == LEADERBOARD and path.is_file():
+        return hashlib.md5(without_checks(path.read_bytes()), usedforsecurity=False).hexdigest()
     if not path.is_dir():
         return _digest(path, "md5")
-    files = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
-    entries = [{"md5": _digest(path / file, "md5"), "relpath": file.as_posix()} for file in files]
-    entries.sort(key=lambda entry: entry["relpath"].split("/"))
+    # DVC's order is that of the whole text, in which moco-barlow/... comes before moco/...
+    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    entries = [{"md5": _digest(path / file, "md5"), "relpath": file} for file in files]
     return (
         hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
     )

@@ -1,9 +1,9 @@
 """Every number of reports/results.csv and metrics.json against what the stored predictions give."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from bench.cells.files import (
     FEATURES_FILE,
     HISTORY_FILE,
+    RESTORED_FILE,
     SUBSET_FILE,
     cell_path,
     data_folder,
@@ -20,9 +21,10 @@ from bench.cells.files import (
 from bench.cells.method_facts import facts_of
 from bench.cells.predictions import read_predictions
 from bench.protocol.cell import Cell
+from bench.protocol.label_columns import LABEL_COLUMNS, label_columns, labels_in
 from bench.protocol.protocol import Protocol
-from bench.protocol.stage_specs import PREDICTIONS_FILE, STAGES
-from bench.report.layout import BY_FRACTION
+from bench.protocol.stage_specs import PREDICTIONS_FILE, STAGES, Stage
+from bench.report.layout import BY_LABEL_SET
 from bench.report.leaderboard import METRICS, RESULTS_TABLE
 from bench.trust.verify.check import Check
 from bench.trust.verify.recomputed import Values, cka_interval_values, cka_values, ks_distances, scores
@@ -31,75 +33,106 @@ from imssl.datasets.prepared import Card, read_card
 from imssl.errors import UserError
 from imssl.seeds import numpy_generator
 from imssl.settings.encoder import BLOCKS
+from imssl.settings.labels import LabelSet
 
+NUMBERS = f"numbers of {RESULTS_TABLE}"
 # Columns of results.csv that tell its rows apart.
-PLACE = ("dataset", "method", "seed", "evaluation", "fraction", "block", "class", "metric")
+PLACE = ("dataset", "method", "seed", "evaluation", *LABEL_COLUMNS, "block", "class", "metric")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Values of a cell that share a label fraction and a block.
+    """Values of a cell that share a label set and a block.
 
     Attributes:
-        fraction: of the labels; None where the evaluation has none.
+        labels: of which they are; None where the evaluation has no label sets.
         block: of the encoder; None where the whole encoder is meant.
         values: recomputed.
     """
 
-    fraction: float | None
+    labels: LabelSet | None
     block: int | None
     values: Values
 
 
-def check_numbers(protocol: Protocol, cells: list[Cell]) -> list[Check]:
-    """Recompute the numbers of finished cells and compare the two tables with them.
+# A number's place in results.csv, and what it should be.
+Recomputed = dict[tuple[Any, ...], float | None]
+
+
+def is_restored(cell: Cell) -> bool:
+    """Whether a cell was brought back from a published study, so that its predictions are rounded."""
+    return (cell_path(cell) / RESTORED_FILE).is_file()
+
+
+def recompute(protocol: Protocol, cells: list[Cell]) -> tuple[Recomputed, Check]:
+    """Recompute the numbers of finished cells of one data set from their files.
 
     Args:
         protocol: of the run.
         cells: those that are done.
+
+    Returns:
+        The numbers; and a check with the cells whose files do not give any.
     """
-    results, short = Check(f"numbers of {RESULTS_TABLE}"), Check(f"numbers of {METRICS}")
-    cards = {cell.dataset: read_card(data_folder(cell.dataset)) for cell in cells}
-    recomputed: dict[tuple[Any, ...], float | None] = {}
+    unreadable = Check(NUMBERS)
+    recomputed: Recomputed = {}
     for cell in cells:
         try:
-            groups = list(_recomputed(cell, protocol, cards[cell.dataset]))
+            groups = list(_recomputed(cell, protocol, read_card(data_folder(cell.dataset))))
         except (UserError, OSError, ValueError, KeyError) as error:
-            results.compare(cell_path(cell), "files to recompute from", str(error).splitlines()[0])
+            unreadable.compare(cell_path(cell), "files to recompute from", str(error).splitlines()[0])
             continue
         for group in groups:
             for (label, metric), value in group.values.items():
-                recomputed[_place(cell, group, label, metric)] = value
-    _compare_table(results, recomputed)
-    _compare_short(short, protocol, recomputed, cards)
-    return [results, short]
+                recomputed[place_of(cell, group.labels, group.block, label, metric)] = value
+    return recomputed, unreadable
 
 
-def _place(cell: Cell, group: Group, label: str, metric: str) -> tuple[Any, ...]:
-    fraction = None if group.fraction is None else float(group.fraction)
-    return (cell.dataset, cell.method, cell.seed, cell.stage, fraction, group.block, label, metric)
+def compare_tables(protocol: Protocol, recomputed: Recomputed, unreadable: Check) -> list[Check]:
+    """Compare the two tables with what was recomputed.
+
+    Args:
+        protocol: of the run.
+        recomputed: the numbers of all cells.
+        unreadable: the check of cells that gave none; results.csv is compared under it.
+    """
+    short = Check(f"numbers of {METRICS}")
+    datasets = dict.fromkeys(str(place[0]) for place in recomputed)
+    _compare_table(unreadable, recomputed)
+    _compare_short(
+        short, protocol, recomputed, {dataset: read_card(data_folder(dataset)) for dataset in datasets}
+    )
+    return [unreadable, short]
+
+
+def place_of(
+    cell: Cell, labels: LabelSet | None, block: int | None, label: str, metric: str
+) -> tuple[Any, ...]:
+    """The columns PLACE of a number of a cell."""
+    run = (cell.dataset, cell.method, cell.seed, cell.stage)
+    return (*run, *label_columns(labels).values(), block, label, metric)
 
 
 def _recomputed(cell: Cell, protocol: Protocol, card: Card) -> Iterator[Group]:
     if cell.stage == "reuse":
         yield from _reused(cell, protocol)
     elif cell.stage == "ks":
-        *smaller, everything = [_finetune_cell(cell, fraction) for fraction in protocol.label_fractions]
+        *smaller, everything = [_finetune_cell(cell, labels) for labels in protocol.label_sets]
         reference = read_predictions(cell_path(everything) / PREDICTIONS_FILE, card).probabilities
         for finetuned in smaller:
             outputs = read_predictions(cell_path(finetuned) / PREDICTIONS_FILE, card).probabilities
-            yield Group(finetuned.fraction, None, ks_distances(outputs, reference, card.task, card.classes))
+            yield Group(finetuned.labels, None, ks_distances(outputs, reference, card.task, card.classes))
     else:
         for block, file in (STAGES[cell.stage].predictions or {}).items():
             stored = read_predictions(cell_path(cell) / file, card)
             values = scores(card.task, stored.labels, stored.probabilities, card.classes)
-            yield Group(cell.fraction, block, values | _choices(cell))
+            yield Group(cell.labels, block, values | _choices(cell))
 
 
 def _choices(cell: Cell) -> Values:
     """What can be counted again: the labelled images, and the step that was best on validation images."""
     values: Values = {}
-    if STAGES[cell.stage].per_fraction:
+    if STAGES[cell.stage].per_label_set:
         splits = read_table(cell_path(cell) / SUBSET_FILE, ("id", "split"))["split"]
         images = read_card(data_folder(cell.dataset)).counts["train"].samples
         labelled = float((splits == "train").sum())
@@ -118,27 +151,52 @@ def _reused(cell: Cell, protocol: Protocol) -> Iterator[Group]:
     settings = protocol.reuse
     if not facts_of(cell.method, protocol).has_reuse:
         return
-    for fraction in protocol.label_fractions:
-        file = cell_path(_finetune_cell(cell, fraction)) / FEATURES_FILE
+    features = {}
+    for labels in protocol.label_sets:
+        file = cell_path(_finetune_cell(cell, labels)) / FEATURES_FILE
         with np.load(file, allow_pickle=False) as stored:
-            for block in range(1, BLOCKS + 1):
-                before, after = stored[f"before_{block}"], stored[f"after_{block}"]
-                draw = numpy_generator(cell.seed, "permutations", block)
-                orders = [draw.permutation(len(before)) for _ in range(settings.permutations)]
+            features[labels] = {name: stored[name] for name in stored.files}
+    for block in range(1, BLOCKS + 1):
+        for label_sets in _of_equal_encoders(features, block):
+            before = features[label_sets[0]][f"before_{block}"]
+            patients = features[label_sets[0]]["patients"]
+            afters = [features[labels][f"after_{block}"] for labels in label_sets]
+            draw = numpy_generator(cell.seed, "permutations", block)
+            orders = [draw.permutation(len(before)) for _ in range(settings.permutations)]
+            of_kernels = [
+                cka_values(before, afters, kernel, settings.bandwidth, orders) for kernel in KERNELS
+            ]
+            for i, labels in enumerate(label_sets):
                 values: Values = {}
-                for kernel in KERNELS:
-                    values |= cka_values(before, after, kernel, settings.bandwidth, orders)
-                    values |= cka_interval_values(
-                        before, after, stored["patients"], kernel, settings.bandwidth
-                    )
-                yield Group(fraction, block, values)
+                for kernel, of_label_sets in zip(KERNELS, of_kernels, strict=True):
+                    values |= of_label_sets[i]
+                    values |= cka_interval_values(before, afters[i], patients, kernel, settings.bandwidth)
+                yield Group(labels, block, values)
 
 
-def _finetune_cell(cell: Cell, fraction: float) -> Cell:
-    return Cell("finetune", cell.dataset, cell.method, cell.seed, fraction)
+def _of_equal_encoders(features: dict[LabelSet, dict[str, np.ndarray]], block: int) -> list[list[LabelSet]]:
+    """The label sets, together where the same encoder was fine-tuned: what it gives is computed once."""
+    groups: dict[bytes, list[LabelSet]] = {}
+    for labels, stored in features.items():
+        content = stored[f"before_{block}"].tobytes() + stored["patients"].tobytes()
+        groups.setdefault(content, []).append(labels)
+    return list(groups.values())
 
 
-def _compare_table(check: Check, recomputed: dict[tuple[Any, ...], float | None]) -> None:
+def _finetune_cell(cell: Cell, labels: LabelSet) -> Cell:
+    return Cell("finetune", cell.dataset, cell.method, cell.seed, labels)
+
+
+def compare_values(check: Check, recomputed: Recomputed, written: Mapping[tuple[Any, ...], Any]) -> None:
+    """Compare every recomputed number with the one that is written in its place."""
+    for place, value in recomputed.items():
+        if place in written:
+            check.compare_numbers(_words(place), value, written[place])
+        else:
+            check.compare(_words(place), value, "no such row")
+
+
+def _compare_table(check: Check, recomputed: Recomputed) -> None:
     table = read_table(RESULTS_TABLE)
     missing = [name for name in (*PLACE, "value", "status") if name not in table.columns]
     if missing:
@@ -147,11 +205,7 @@ def _compare_table(check: Check, recomputed: dict[tuple[Any, ...], float | None]
     for row in table[table["status"] == "done"].to_dict("records"):
         place = tuple(_plain(row[name], name) for name in PLACE)
         written[place] = None if pd.isna(row["value"]) else float(row["value"])
-    for place, value in recomputed.items():
-        if place in written:
-            check.compare_numbers(_words(place), value, written[place])
-        else:
-            check.compare(_words(place), value, "no such row")
+    compare_values(check, recomputed, written)
     rest = Counter(str(place[-1]) for place in written.keys() - recomputed.keys())
     if rest:
         names = ", ".join(f"{name} ({count})" for name, count in sorted(rest.items()))
@@ -161,23 +215,21 @@ def _compare_table(check: Check, recomputed: dict[tuple[Any, ...], float | None]
 def _plain(value: Any, column: str) -> Any:
     if pd.isna(value):
         return "" if column in ("class", "metric") else None
-    if column in ("seed", "block"):
+    if column in ("seed", "block", "labels_per_class"):
         return int(value)
     return float(value) if column == "fraction" else str(value)
 
 
-def _compare_short(
-    check: Check, protocol: Protocol, recomputed: dict[tuple[Any, ...], float | None], cards: dict[str, Card]
-) -> None:
+def _compare_short(check: Check, protocol: Protocol, recomputed: Recomputed, cards: dict[str, Card]) -> None:
     short = read_json(METRICS)
     for dataset, card in cards.items():
         for method in protocol.methods:
-            for evaluation, fraction, block, words in _short_places(protocol):
-                metric = card.primary_metric
-                values = [
-                    recomputed.get((dataset, method, seed, evaluation, fraction, block, "", metric))
-                    for seed in protocol.seeds
-                ]
+            for evaluation, labels, block, words in _short_places(protocol):
+                stage, of_cell = cast(Stage, evaluation), None if evaluation == "probe" else labels
+                if any(is_restored(Cell(stage, dataset, method, seed, of_cell)) for seed in protocol.seeds):
+                    continue
+                place = (evaluation, *label_columns(labels).values(), block, "", card.primary_metric)
+                values = [recomputed.get((dataset, method, seed, *place)) for seed in protocol.seeds]
                 defined = [value for value in values if value is not None]
                 mean = float(np.mean(defined)) if len(defined) == len(values) else None
                 written_mean = short.get(dataset, {}).get(method, {}).get(words)
@@ -187,17 +239,18 @@ def _compare_short(
                 check.compare(where, mean if off else written_mean, written_mean)
 
 
-def _short_places(protocol: Protocol) -> Iterator[tuple[str, float | None, int | None, str]]:
-    for evaluation in BY_FRACTION:
-        for fraction in protocol.label_fractions:
-            yield evaluation, fraction, None, f"{evaluation} {fraction:g}"
+def _short_places(protocol: Protocol) -> Iterator[tuple[str, LabelSet | None, int | None, str]]:
+    for evaluation in BY_LABEL_SET:
+        for labels in protocol.label_sets:
+            yield evaluation, labels, None, f"{evaluation} {labels.id}"
     for block in range(1, BLOCKS + 1):
         yield "probe", None, block, f"probe block {block}"
 
 
 def _words(place: tuple[Any, ...]) -> str:
-    dataset, method, seed, evaluation, fraction, block, label, metric = place
+    dataset, method, seed, evaluation, fraction, per_class, block, label, metric = place
+    labels = labels_in({"fraction": fraction, "labels_per_class": per_class})
     parts = [dataset, method, f"seed {seed}", evaluation]
-    parts += [] if fraction is None else [f"{fraction:g}"]
+    parts += [] if labels is None else [labels.id]
     parts += [] if block is None else [f"block {block}"]
     return " ".join([*parts, *([label] if label else []), metric])

@@ -13,6 +13,7 @@ from bench.analysis.aggregates import (
     score,
 )
 from bench.summary.draws import Comparison
+from imssl.settings.labels import LabelSet
 from tests.bench.made_up_results import settings_of
 from tests.simulations.interquartile_mean import coverage
 
@@ -24,7 +25,7 @@ def columns_of(plain_column, values, metric="qwk", **changes):
         plain_column(
             own,
             own[:, :, None] + noise[d],
-            Comparison(f"d{d}", "finetune", 0.1, None),
+            Comparison(f"d{d}", "finetune", LabelSet(0.1), None),
             metric=metric,
             **changes,
         )
@@ -82,18 +83,39 @@ def test_the_error_of_a_trimmed_mean_is_yuen_s(plain_column):
     assert np.sqrt(estimate.seed_variance) == pytest.approx(error, rel=1e-9)
 
 
+@pytest.mark.parametrize("across", [0.0, 0.9])
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_coverage_of_the_interquartile_mean(seeds):
-    assert 0.93 - 0.02 <= coverage(3, 1, 0.02, 0.006, seeds, trials=500) <= 0.97 + 0.02
+def test_coverage_of_the_interquartile_mean(seeds, across):
+    """Also where seeds are high together on all data sets: taken as independent it was .77 to .90."""
+    assert 0.93 - 0.02 <= coverage(4, 1, 0.02, 0.006, seeds, trials=500, across=across) <= 0.98 + 0.02
 
 
-def test_below_three_seeds_or_columns_there_is_no_interval(plain_column):
-    for seeds, datasets, shown in ((1, 3, False), (2, 3, False), (3, 2, False), (3, 3, True)):
-        values = np.random.default_rng(5).random((datasets, 2, seeds))
-        table = aggregate_table(columns_of(plain_column, values), ["m0", "m1"], settings_of("m0"))
-        assert table["iqm"].notna().all()
-        assert table["iqm_low"].notna().all() == shown
-        assert table["mean_rank_low"].notna().all() == (seeds >= 3)
+@pytest.mark.parametrize(
+    ("seeds", "datasets", "label_sets", "shown"),
+    [
+        (1, 4, 1, False),
+        (2, 4, 1, False),
+        (3, 3, 1, False),
+        (3, 1, 4, False),
+        (3, 4, 1, True),
+        (3, 2, 2, True),
+    ],
+)
+def test_what_no_interval_covers_has_none(plain_column, seeds, datasets, label_sets, shown):
+    generator = np.random.default_rng(5)
+    columns = [
+        plain_column(
+            own := generator.random((2, seeds)),
+            own[:, :, None] + 1e-9 * generator.random(50),
+            Comparison(f"d{d}", "finetune", LabelSet((f + 1) / 10), None),
+        )
+        for d in range(datasets)
+        for f in range(label_sets)
+    ]
+    table = aggregate_table(columns, ["m0", "m1"], settings_of("m0"))
+    assert table["iqm"].notna().all()
+    assert table[table["overall"]]["iqm_low"].notna().all() == shown
+    assert table["mean_rank_low"].notna().all() == (seeds >= 3)
 
 
 def test_references_have_no_rank(plain_column):
@@ -127,8 +149,8 @@ def test_places_are_averaged_apart_and_together(plain_column):
         plain_column(own := generator.random((2, 2)), own[:, :, None] + np.zeros(50), Comparison(d, e, f, b))
         for d in ("d0", "d1")
         for e, f, b in (
-            ("finetune", 0.1, None),
-            ("finetune", 1.0, None),
+            ("finetune", LabelSet(0.1), None),
+            ("finetune", LabelSet(1.0), None),
             ("probe", None, 1),
             ("probe", None, 2),
         )

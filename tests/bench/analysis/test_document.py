@@ -21,13 +21,14 @@ from bench.protocol.cell import Cell
 from bench.report.charts.plot_tables import plot_tables
 from bench.summary.tidy import COLUMNS
 from imssl.errors import UserError
+from imssl.settings.labels import LabelSet
 
 FIXTURES = {version: Path(__file__).parent / f"results_version_{version}.json" for version in (1, 2)}
 TEMPLATES = Path(bench.__file__).parents[1] / ".dvc" / "plots"
 TABLES = (
     "ranks", "differences", "aggregates", "label_efficiency", "claims", "claim_effects", "ledger",
 )  # fmt: skip
-HOLE = Cell("finetune", "two", "moco", 1, 0.01)
+HOLE = Cell("finetune", "two", "moco", 1, LabelSet(0.01))
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_what_does_not_fit_is_not_written(summary):
 
 def test_version_1_can_still_be_read():
     document = read_document(FIXTURES[1])
-    assert document.schema_version == 2
+    assert document.schema_version == 4
     assert document.ranks[0].method == "random-init"
     assert not document.ranks[0].reference
     assert document.claims[0].verdict == "none"
@@ -85,8 +86,11 @@ def test_version_1_can_still_be_read():
 def test_version_2_can_still_be_read():
     document = read_document(FIXTURES[2])
     assert document.ranks[0].reference
+    assert document.differences[1].p_corrected == pytest.approx(0.893, abs=0.001)
     assert document.claims[0].family == 6
     assert document.claim_effects[0].in_metric is not None
+    assert document.ranks[0].labels_per_class is None
+    assert document.subgroups == document.subgroup_gaps == []
 
 
 def test_the_type_of_a_column_stands_beside_its_meaning():

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,12 +16,17 @@ from bench.analysis.label_efficiency import (
 from bench.protocol.cell import Cell
 from bench.summary.draws import Comparison
 from imssl.label_curve import labels_to_reach, log_area
+from imssl.settings.labels import LabelSet
 from tests.bench.made_up_results import settings_of
 from tests.simulations.labels_saved import says_saved
 
 FRACTIONS = (0.01, 0.1, 1.0)
+ALL_LABELS = Comparison("d", "finetune", LabelSet(1.0), None)
 # 1,000 training images, and their share of 100 validation images.
-BUDGETS = {("d", "finetune", fraction): LabelsUsed(1000 * fraction, 100 * fraction) for fraction in FRACTIONS}
+BUDGETS = {
+    ("d", "finetune", LabelSet(fraction)): LabelsUsed(1000 * fraction, 100 * fraction)
+    for fraction in FRACTIONS
+}
 
 
 def curve_of(plain_column, values, seeds=3, spread=0.0, **changes):
@@ -30,7 +36,9 @@ def curve_of(plain_column, values, seeds=3, spread=0.0, **changes):
     for fraction, means in zip(FRACTIONS, values, strict=True):
         runs = np.asarray(means, dtype=float)[:, None] + spread * generator.normal(size=(len(means), seeds))
         draws = runs[:, :, None] + np.zeros(20)
-        columns.append(plain_column(runs, draws, Comparison("d", "finetune", fraction, None), **changes))
+        columns.append(
+            plain_column(runs, draws, Comparison("d", "finetune", LabelSet(fraction), None), **changes)
+        )
     return columns
 
 
@@ -75,7 +83,7 @@ def test_the_stronger_of_two_references_on_validation_is_to_be_matched(
 ):
     """On the test images m1 is the stronger one whatever validation says."""
     curve = curve_of(plain_column, [[0.5, 0.5, 0.6], [0.6, 0.6, 0.7], [0.7, 0.8, 0.9]])
-    validation = {("d", "finetune", 1.0, "m0"): on_validation, ("d", "finetune", 1.0, "m1"): 0.8}
+    validation = {(ALL_LABELS, "m0"): on_validation, (ALL_LABELS, "m1"): 0.8}
     table = label_efficiency(curve, ["m0", "m1", "m2"], settings_of(), ["m0", "m1"], BUDGETS, validation)
     assert table.set_index("method").loc["m2", "reference"] == stronger
     assert table["target"].max() == pytest.approx(target)
@@ -83,7 +91,7 @@ def test_the_stronger_of_two_references_on_validation_is_to_be_matched(
 
 def test_without_validation_nobody_is_the_stronger_of_two_references(plain_column):
     curve = curve_of(plain_column, [[0.5, 0.5, 0.6], [0.6, 0.6, 0.7], [0.7, 0.8, 0.9]])
-    validation = {("d", "finetune", 1.0, "m0"): 0.7}
+    validation = {(ALL_LABELS, "m0"): 0.7}
     table = label_efficiency(curve, ["m2"], settings_of(), ["m0", "m1"], BUDGETS, validation)
     assert table["reason"].tolist() == ["no validation results by which the stronger of m0, m1 is told"]
     assert table["labels_saved"].isna().all()
@@ -92,10 +100,12 @@ def test_without_validation_nobody_is_the_stronger_of_two_references(plain_colum
 def test_the_references_of_a_run_are_measured_on_validation(protocol_of, results_of, summary_of):
     protocol = protocol_of(datasets=["one"], methods=["random-init", "moco"])
     results = results_of(protocol, lambda cell, block: 1)
-    values = {Cell("frozen", "one", "random-init", seed, 1.0): 0.6 + seed / 10 for seed in (0, 1, 2)}
-    some = {Cell("finetune", "one", "random-init", seed, 1.0): 0.5 for seed in (0, 1)}
+    values = {
+        Cell("frozen", "one", "random-init", seed, LabelSet(1.0)): 0.6 + seed / 10 for seed in (0, 1, 2)
+    }
+    some = {Cell("finetune", "one", "random-init", seed, LabelSet(1.0)): 0.5 for seed in (0, 1)}
     means = validation_means(summary_of(protocol, replace(results, validation=values | some)))
-    assert means == {("one", "frozen", 1.0, "random-init"): pytest.approx(0.7)}
+    assert means == {(Comparison("one", "frozen", LabelSet(1.0), None), "random-init"): pytest.approx(0.7)}
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -122,9 +132,9 @@ def test_a_method_like_the_reference_hardly_ever_saves_labels():
 def test_budgets_are_the_labels_that_were_drawn(protocol_of, results_of, summary_of):
     protocol = protocol_of(datasets=["one"], methods=["moco"])
     budgets = label_budgets(summary_of(protocol, results_of(protocol, lambda cell, block: 1)))
-    assert budgets["one", "finetune", 0.01] == LabelsUsed(10, 2)
-    assert budgets["one", "frozen", 1.0].total == 1040
-    assert budgets["one", "knn", 1.0].total == 1000  # nothing is chosen
+    assert budgets["one", "finetune", LabelSet(0.01)] == LabelsUsed(10, 2)
+    assert budgets["one", "frozen", LabelSet(1.0)].total == 1040
+    assert budgets["one", "knn", LabelSet(1.0)].total == 1000  # nothing is chosen
 
 
 def test_without_a_reference_there_is_an_area_and_no_saving(plain_column):
@@ -140,7 +150,23 @@ def test_a_hole_has_neither(plain_column):
     curve = curve_of(plain_column, [[0.5], [0.6], [0.8]], excluded={"m1": "seed 0 missing"})
     table = label_efficiency(curve, ["m0", "m1"], settings_of(), ["m1"], BUDGETS, {}).set_index("method")
     assert np.isnan(table.loc["m1", "area"])
-    assert table.loc["m1", "reason"].startswith("0.01 of the labels: seed 0 missing")
-    assert table.loc["m0", "reason"] == "no result of m1 with all labels to compare with"
+    assert table.loc["m1", "reason"].startswith("1% of the labels: seed 0 missing")
+    assert table.loc["m0", "reason"] == "no result of m1 to compare with"
     unknown = label_efficiency(curve, ["m0"], settings_of(), [], {}, {})
     assert unknown["reason"].tolist() == ["labels drawn are not recorded"]
+
+
+def test_k_shot_lies_on_the_curve_where_its_labels_are(plain_column):
+    """Ten labels per class are 40 images here: between 1% and 10%, and they change the area accordingly."""
+    shares = curve_of(plain_column, [[0.5, 0.5], [0.6, 0.6], [0.7, 0.8]])
+    runs = np.array([[0.5, 0.5, 0.5], [0.68, 0.68, 0.68]])
+    ten = LabelSet(per_class=10)
+    k_shot = plain_column(runs, runs[:, :, None] + np.zeros(20), Comparison("d", "finetune", ten, None))
+    budgets = BUDGETS | {("d", "finetune", ten): LabelsUsed(40, 4)}
+    table = label_efficiency([k_shot, *shares], ["m0", "m1"], settings_of(), ["m0"], budgets, {})
+    row = table.set_index("method").loc["m1"]
+    curve = [(10, 0.5), (40, 0.68), (100, 0.6), (1000, 0.8)]
+    pieces = [(np.log(b / a), (x + y) / 2) for (a, x), (b, y) in pairwise(curve)]
+    assert row["area"] == pytest.approx(sum(w * h for w, h in pieces) / np.log(100))
+    # The reference has 0.7 with all labels, which the method reaches between 110 and 1,100 of them.
+    assert row["labels_needed"] == pytest.approx(110 * 10**0.5)

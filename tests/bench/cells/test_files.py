@@ -1,11 +1,14 @@
+import io
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.cells.files import CELL_FILE, read_json, read_table, write_json, write_table
+from bench.cells.files import CELL_FILE, read_json, read_table, write_arrays, write_json, write_table
 from bench.cells.predictions import predictions_table, read_predictions
 from bench.cells.records import Outdated, read_record
 from imssl.datasets.prepared import Card, read_card, read_prepared
@@ -117,12 +120,41 @@ def test_predictions_of_another_data_set_or_without_numbers_are_refused(card, tm
 
 def test_a_record_of_another_schema_is_refused_and_a_missing_one_is_none(tmp_path):
     assert read_record(tmp_path) is None
-    (tmp_path / CELL_FILE).write_text(json.dumps({"schema_version": 3}))
-    with pytest.raises(UserError, match=r"not a cell record of schema 2(.|\n)*Delete"):
+    (tmp_path / CELL_FILE).write_text(json.dumps({"schema_version": 4}))
+    with pytest.raises(UserError, match=r"not a cell record of schema 3(.|\n)*Delete"):
         read_record(tmp_path)
 
 
 def test_a_record_of_an_earlier_version_is_no_damage(tmp_path):
-    (tmp_path / CELL_FILE).write_text(json.dumps({"schema_version": 1, "mode": "full"}))
+    (tmp_path / CELL_FILE).write_text(json.dumps({"schema_version": 2, "provenance": {}}))
     with pytest.raises(Outdated, match="written by an earlier version of the suite"):
         read_record(tmp_path)
+
+
+def test_an_archive_of_arrays_is_the_same_bytes_everywhere(tmp_path):
+    """Written out by the ZIP specification (APPNOTE 6.3), field by field, and not by Python's zipfile."""
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    write_arrays(tmp_path / "a.npz", {"x": array})
+    stored = io.BytesIO()
+    np.save(stored, array)
+    data, name = stored.getvalue(), b"x.npy"
+    checksum, size = zlib.crc32(data), len(data)
+    date = (0 << 9 | 1 << 5 | 1) << 16  # 1 January 1980, midnight
+    fields = struct.pack("<HHHIIIIHH", 20, 0, 0, date, checksum, size, size, len(name), 0)
+    local = b"PK\x03\x04" + fields + name + data
+    central = b"PK\x01\x02" + struct.pack("<BB", 20, 3) + fields
+    central += struct.pack("<HHHII", 0, 0, 0, 0o600 << 16, 0) + name
+    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), len(local), 0)
+    assert (tmp_path / "a.npz").read_bytes() == local + central + end
+
+
+def test_arrays_are_read_back_as_they_were(tmp_path):
+    arrays = {"b": np.array([["é", "x"]]), "a": np.eye(3)[:, ::-1], "empty": np.empty((0, 4), np.int8)}
+    write_arrays(tmp_path / "a.npz", arrays)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as read:
+        assert set(read.files) == set(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(read[name], array)
+    with pytest.raises(ValueError, match="pickle"):
+        write_arrays(tmp_path / "b.npz", {"x": np.array([object()])})
+    assert not (tmp_path / "b.npz").exists()

@@ -12,6 +12,7 @@ from bench.protocol.cell import Cell, all_cells, cells_of
 from bench.protocol.protocol import Protocol, read_protocol
 from bench.protocol.stage_specs import CELL_STAGES
 from imssl.errors import UserError
+from imssl.settings.labels import LabelSet
 
 ROOT = Path(fingerprints.__file__).parents[2]
 
@@ -77,6 +78,17 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[1].strip().replace("\n", " "))
 def test_a_parameter_changes_the_keys_of_what_it_decides(before, edited, change):
     assert changed(before, keys_of(edited(*change))) == CHANGES[change]
+
+
+@pytest.mark.parametrize(("gpu", "rerun"), [(False, set()), (True, set(CELL_STAGES))])
+def test_auto_is_what_it_is_on_this_machine(before, edited, monkeypatch, tmp_path, gpu, rerun):
+    """A GPU rounds otherwise, so the two never share a cell; on a CPU `auto` and `cpu` do."""
+    device_file = tmp_path / "nvidia0"
+    monkeypatch.setattr("imssl.device_kind.DEVICE_FILES", (device_file,))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # asked only where there is a device file
+    if gpu:
+        device_file.touch()
+    assert changed(before, keys_of(edited("device: cpu", "device: auto"))) == rerun
 
 
 def test_parameters_of_a_frozen_classifier_concern_nothing_else(before, edited):
@@ -209,7 +221,21 @@ def test_without_a_prepared_data_set_there_is_no_key(project):
 
 def test_titles_tell_cells_apart():
     assert Cell("pretrain", "chest", "moco", 3).title == "pretrain chest moco seed 3"
-    assert Cell("finetune", "chest", "moco", 3, 0.06).title == "finetune chest moco seed 3 0.06"
+    assert Cell("finetune", "chest", "moco", 3, LabelSet(0.06)).title == "finetune chest moco seed 3 0.06"
+    assert Cell("knn", "chest", "moco", 3, LabelSet(per_class=5)).title == "knn chest moco seed 3 5-per-class"
+
+
+def test_label_sets_have_folders_and_keys_of_their_own(prepared_project, edited):
+    shares = Keys(read_protocol())
+    protocol = edited("labels_per_class: []", "labels_per_class: [1, 5]")
+    cells = cells_of("frozen", "chest", "moco", protocol)
+    assert [cell.folder for cell in cells] == [
+        "seed-0/per-class-1", "seed-0/per-class-5", "seed-0/fraction-0.5", "seed-0/fraction-1",
+    ]  # fmt: skip
+    keys = Keys(protocol)
+    assert len({keys.key(cell) for cell in cells}) == 4
+    # Shares keep the keys that they have without k-shot.
+    assert [shares.key(cell) for cell in cells[2:]] == [keys.key(cell) for cell in cells[2:]]
 
 
 def test_two_rows_of_one_file_with_equal_settings_share_no_cell(prepared_project, edited):

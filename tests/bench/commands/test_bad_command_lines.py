@@ -17,7 +17,7 @@ COMMANDS = {
     "an option of another verb": (["report", "--force"], ["No such option", "--force"]),
     "a value for a flag": (["report", "--open=yes"], ["--open"]),
     "no name of a profile": (["profile", "use"], ["Missing argument"]),
-    "an unknown profile": (["profile", "use", "huge"], ["no profile huge", "demo, small, medmnist, paper"]),
+    "an unknown profile": (["profile", "use", "huge"], ["no profile huge", "demo, small, study-medmnist"]),
     "an empty profile": (["profile", "use", ""], ["no profile"]),
     "a profile that escapes": (["profile", "use", "../../etc/passwd"], ["no profile ../../etc/passwd"]),
     "a profile in capitals": (["profile", "use", "DEMO"], ["no profile DEMO"]),
@@ -38,6 +38,7 @@ COMMANDS = {
         ["profile", "use", "medmnist", "--data-dir", "bad-\udcff", "--force"],
         ["not UTF-8", "rename"],
     ),
+    "an engine that is mistyped": (["run", "--on", "slurmm"], ["no such engine", "Did you mean slurm?"]),
     "repro where there is no project": (["repro"], ["no dvc.yaml"]),
 }
 

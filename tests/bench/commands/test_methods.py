@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.machine import lock
+
 SOUND = """
 from imssl.heads import linear_head
 from imssl.losses import barlow_twins
@@ -48,6 +50,8 @@ def test_a_sound_method_passes_every_check_and_is_entered(copy):
     assert "mine is in params.yaml; its file is imssl/methods/mine.py" in out
     assert re.search(r"compute 20 of its cells on 2 data sets", out)
     assert "Run it with: dvc repro" in out
+    places = "params.yaml, imssl/methods/mine.py, bench/checked/mine.json"
+    assert out.count(f"Commit {places} first if the provenance of its cells should name a commit.\n") == 1
     changed = {name for name, sha in copy.state().items() if before.get(name) != sha}
     assert changed == {"params.yaml", "imssl/methods/mine.py", "bench/checked/mine.json"}
     # Every other byte of params.yaml is as it was.
@@ -55,10 +59,25 @@ def test_a_sound_method_passes_every_check_and_is_entered(copy):
     assert edited.replace("  mine: {}\n", "") == text
     record = json.loads((copy.folder / "bench" / "checked" / "mine.json").read_text())
     assert record["sha256"] == hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    assert record["results"] | {"GPU": "pass"} == dict.fromkeys(record["results"], "pass")
+    expected = dict.fromkeys(record["results"], "pass") | {"speed": "info"}
+    assert record["results"] | {"GPU": "pass"} == expected
     listed = {row["id"]: row for row in json.loads(copy.bench("methods", "--json")[1])}
     assert (listed["mine"]["origin"], listed["mine"]["checks"]) == ("added", "passed")
     assert (listed["moco"]["origin"], listed["moco"]["cells"]) == ("built-in", 20)
+
+
+def test_a_method_of_the_suite_is_entered_by_its_name(copy):
+    status, out, err = copy.bench("add-method", "masked-reconstruction", rules=["import"])
+    assert (status, err) == (0, "")
+    assert (
+        "masked-reconstruction is in params.yaml; its file is imssl/methods/masked_reconstruction.py" in out
+    )
+    assert copy.methods["masked-reconstruction"]["learning_rate"] > 0
+    for name in ("supervised", "imssl/methods/imagenet.py"):
+        status, _, err = copy.bench("add-method", name)
+        assert status == 2
+        assert "bench add-reference --help" in err
+    assert copy.bench("check-method", "simclr", rules=["import"])[0] == 0
 
 
 def test_variants_of_a_file_are_rows_and_go_one_by_one(copy):
@@ -80,6 +99,24 @@ def test_variants_of_a_file_are_rows_and_go_one_by_one(copy):
     assert copy.bench("remove-method", "mine-t01", "--delete-file")[0] == 0
     assert not (copy.folder / "imssl" / "methods" / "mine.py").exists()
     assert not (copy.folder / "bench" / "checked" / "mine.json").exists()
+
+
+def test_methods_do_not_change_while_a_run_is_at_work(copy, monkeypatch):
+    """As with encoders and data sets; what a run reads stays as it is until that has ended."""
+    file = copy.write("mine.py", VARIED)
+    assert copy.bench("add-method", file, rules=["import"])[0] == 0
+    before = copy.state()
+    monkeypatch.chdir(copy.folder)
+    with lock.shared("bench run"):
+        for arguments in (
+            ("add-method", copy.write("other.py", VARIED)),
+            ("update-method", "mine", file),
+            ("remove-method", "mine"),
+        ):
+            status, _, err = copy.bench(*arguments, rules=["import"])
+            assert (status, f"bench {arguments[0]} cannot run" in err) == (2, True), err
+    assert copy.state() == before
+    assert copy.bench("remove-method", "mine", "--delete-file")[0] == 0
 
 
 REFUSED = {
@@ -247,14 +284,14 @@ def test_a_real_ctrl_c_ends_the_checks_too_and_changes_nothing(copy):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not children(process.pid):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     started = children(process.pid)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (130, "stopped; nothing has changed\n")
     # One that was just being started reads an empty request and ends by itself.
     while any(Path(f"/proc/{pid}").exists() for pid in started):
@@ -278,14 +315,21 @@ def test_a_new_method_passes_and_is_not_overwritten(copy):
     assert (status, err, report["passed"], report["schema_version"]) == (0, "", True, 1)
     assert report["settings"] == {"my-idea": {"projection": 128, "off_diagonal": 0.0051}}
     statuses = {check["name"]: check["status"] for check in report["checks"]}
-    assert len(statuses) == 19
-    assert {name for name, status in statuses.items() if status != "pass"} <= {"GPU"}
+    assert len(statuses) == 32
+    information = {"trained weights", "memory kept", "speed", "memory", "output"}
+    assert {name for name, status in statuses.items() if status == "info"} == information
+    assert {name for name, status in statuses.items() if status not in ("pass", "info")} <= {"GPU"}
     assert report["speed_ratio"] > 0
     assert report["memory_ratio"] > 0
     before = copy.state()
     status, _, err = copy.bench("new-method", "my-idea")
     assert status == 2
     assert "exists already" in err
+    # In params.yaml, in imssl/methods, and names of modules that a file in the project's folder would hide.
+    for name in ("moco", "simclr", "queue", "torch", "scipy"):
+        status, _, err = copy.bench("new-method", name)
+        assert status == 2
+        assert "choose another name" in err or "Choose another" in err
     for name in ("../x", "My Idea", "<b>", ""):
         assert copy.bench("new-method", name)[0] == 2
     assert copy.state() == before

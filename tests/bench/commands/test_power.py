@@ -16,13 +16,13 @@ def test_a_pilot_says_what_can_be_found(project):
     result = CliRunner().invoke(app, ["plan", "--power", "--pilot", str(PILOT), "--effect", "0.05"])
     assert result.exit_code == 0, result.output
     assert "seeds for 0.050" in result.output
-    assert "could find" in result.output
+    assert "could find, 3 seeds" in result.output
     # This protocol has one seed.
     assert "three are the least" in result.output
     printed = CliRunner().invoke(app, ["plan", "--power", "--pilot", str(PILOT), "--json"])
     columns = json.loads(printed.output)["columns"]
     assert columns
-    assert all(column["detectable"] > 0 for column in columns)
+    assert all(column["detectable"] > 0 and column["seeds"] == 3 for column in columns)
 
 
 def test_without_two_seeds_nothing_can_be_said(prepared_project):

@@ -13,6 +13,8 @@ from bench.perf.calibration import calibrate
 from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol, read_protocol
 from bench.protocol.stage_specs import CELL_STAGES
+from imssl.errors import UserError
+from imssl.settings.labels import LabelSet
 from tests.bench.stage_calls import stage_calls
 
 COSTS = Costs(
@@ -55,16 +57,16 @@ def test_seconds_of_cells_by_their_costs(prepared_project):
     assert estimate.seconds(Cell("pretrain", "chest", "moco", 0)) == pytest.approx(
         1 + 0.1 * steps + watched + 0.001 * 3.25 * train  # batch norm is filled at the end
     )
-    frozen = Cell("frozen", "chest", "moco", 0, 1.0)
-    assert estimate.seconds(frozen) == pytest.approx(1 + 0.001 * everything + 0.0001 * train)
+    frozen = Cell("frozen", "chest", "moco", 0, LabelSet(1.0))
+    # One pass over the images serves the frozen classifiers and neighbours of two label sets, and the probes.
+    encoded = 0.001 * everything / 5
+    assert estimate.seconds(frozen) == pytest.approx(1 + encoded + 0.0001 * train)
     # An epoch of all labels is longer than the two steps that it must have at least.
-    full = Cell("finetune", "chest", "moco", 0, 1.0)
+    full = Cell("finetune", "chest", "moco", 0, LabelSet(1.0))
     passed = 2 * val + test + 2 * min(20, test)
     steps = -(-train // 16)
     assert estimate.seconds(full) == pytest.approx(1 + 0.2 * steps + 0.01 * train + 0.001 * passed)
-    assert estimate.seconds(Cell("probe", "chest", "moco", 0)) == pytest.approx(
-        1 + 0.001 * everything + 0.0004 * train
-    )
+    assert estimate.seconds(Cell("probe", "chest", "moco", 0)) == pytest.approx(1 + encoded + 0.0004 * train)
     assert estimate.seconds(Cell("reuse", "chest", "moco", 0)) == pytest.approx(1 + 2 * 3)
     assert estimate.seconds(Cell("ks", "chest", "moco", 0)) == 1
 
@@ -90,6 +92,7 @@ def test_a_plan_sums_up_what_is_missing(prepared_project):
     assert (done.seconds, done.overhead, done.bytes) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_the_disk_of_a_plan_is_about_what_a_run_takes(prepared_project):
     protocol = read_protocol()
     for arguments in stage_calls("chest", protocol):
@@ -122,6 +125,17 @@ def test_everything_is_calibrated_with_or_without_data(project, monkeypatch):
     slower = replace(costs, pretrain=dict.fromkeys(pairs, 10.0))
     keys = Keys(protocol)
     assert RunEstimate(keys, costs=slower).total > RunEstimate(keys, costs=costs).total
+
+
+def test_a_queue_that_is_too_long_is_named_with_its_data_set(prepared_project, edited, monkeypatch):
+    def refuse(protocol, seconds):
+        raise UserError("queue = 9999 keys, but there are only 28 training images")
+
+    moco = "  moco:\n    hidden: 16\n    dimension: 8\n    queue: "
+    edited(f"{moco}32", f"{moco}9999")
+    monkeypatch.setattr("bench.perf.calibration.calibrate", refuse)
+    result = CliRunner().invoke(app, ["plan", "--seconds", "1"])
+    assert "for this data set alone under datasets.chest.methods.moco.queue" in str(result.exception)
 
 
 def test_the_verb_predicts_and_says_when_nothing_is_left(prepared_project, monkeypatch):

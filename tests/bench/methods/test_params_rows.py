@@ -1,10 +1,18 @@
 """Rows of params.yaml entered and taken out, compared with the text by hand and with PyYAML's reading."""
 
+import os
+from functools import partial
+from pathlib import Path
+
 import pytest
 from ruamel.yaml import YAML
 
-from bench.methods.params_rows import with_row, with_values, without_row
+from bench.methods.changes import remove
+from bench.methods.encoders.initialisations import add_encoder
+from bench.methods.params_rows import params, with_row, with_values, without_row, write_params
+from bench.protocol.params_file import PARAMS
 from bench.protocol.profile import profiles
+from bench.protocol.protocol import read_protocol
 from imssl.errors import UserError
 
 TEXT = """\
@@ -113,12 +121,9 @@ def test_values_at_the_end_of_a_file_without_a_last_line_end(newline):
     assert edited.split(newline)[2:] == ["    queue: 5", "    temperature: 0.1", ""]
 
 
-@pytest.mark.parametrize(
-    "row", ["  moco:\n    queue:\n      - 1\n", "  moco: &m\n    queue: 1\n  other: *m\n"]
-)
-def test_a_row_that_cannot_be_edited_is_refused(row):
+def test_a_row_that_cannot_be_edited_is_refused():
     with pytest.raises(UserError, match="edit it by hand"):
-        with_values("methods:\n" + row, "moco", {"queue": [2, 2]})
+        with_values("methods:\n  moco: &m\n    queue: 1\n  other: *m\n", "moco", {"queue": [2, 2]})
 
 
 @pytest.mark.parametrize("profile", [profile.name for profile in profiles()])
@@ -126,3 +131,32 @@ def test_the_values_of_a_profile_written_again_are_the_same(profile):
     text = next(each.text for each in profiles() if each.name == profile)
     for name, row in read(text)["methods"].items():
         assert read(with_values(text, name, row)) == read(text)
+
+
+def test_a_list_of_an_entry_a_line_is_replaced_as_a_whole():
+    """As DVC writes lists, and the profiles with it."""
+    head, end = "methods:\n  moco:\n", "\nencoder: {}\n"
+    rows = "    weights:  # of the blocks\n    - 1\n    - 2\n    queue: 8\n    grids:\n    - 3\n"
+    changes = {"grids": [5], "queue": 9, "weights": [4, 4], "extra": True}
+    changed = "    weights: [4, 4]  # of the blocks\n    queue: 9\n    grids: [5]\n    extra: true\n"
+    assert with_values(head + rows + end, "moco", changes) == head + changed + end
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_params_that_cannot_be_edited_are_one_message_and_as_they_were(project):
+    text, protocol = params()
+    assert (text, protocol) == (PARAMS.read_text(encoding="utf-8"), read_protocol())
+    with pytest.raises(UserError, match="seeds"):
+        write_params(text.replace("seeds: [0]", "seeds: []"))
+    assert PARAMS.read_text(encoding="utf-8") == text
+    PARAMS.write_bytes(text.encode() + "# señal\n".encode("latin-1"))
+    encoder = partial(add_encoder, Path("weights.pt"), "mine", None)
+    for edit in (params, encoder, partial(remove, "moco", delete_file=False)):
+        with pytest.raises(UserError, match=r"params.yaml, line \d+: not UTF-8 text"):
+            edit()
+    PARAMS.unlink()
+    with pytest.raises(UserError, match=r"params.yaml not found. Run this in the project's folder"):
+        params()
+    os.mkfifo(PARAMS)
+    with pytest.raises(UserError, match="is a named pipe, not a file"):
+        params()

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.perf import suite
-from bench.perf.groups import analyses, augmentation, finetuning, memory, probes, sharing
+from bench.perf.groups import analyses, augmentation, finetuning, gpu_sharing, memory, probes
 from bench.perf.timed_run import Workload
 from bench.perf.timing import Effort
 from imssl.errors import UserError
@@ -62,13 +62,14 @@ def test_fine_tuning_is_measured(tmp_path):
     assert row.value.median > 0
 
 
+@pytest.mark.slow
 def test_cells_side_by_side_are_compared_with_one_cell(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        sharing, "workloads_for", lambda _: [Workload("resnet18", 16, 4), Workload("resnet18", 128, 4)]
+        gpu_sharing, "workloads_for", lambda _: [Workload("resnet18", 16, 4), Workload("resnet18", 128, 4)]
     )
     divided = CPU.model_copy(update={"threads": 2})
     brief = Effort(rounds=1, seconds=0.01, longest_step=60.0, workloads=2)
-    one, two = sharing.measure(brief, divided, torch.device("cpu"), tmp_path)
+    one, two = gpu_sharing.measure(brief, divided, torch.device("cpu"), tmp_path)
     assert one.name.startswith("1 cell of 2 threads, moco, ResNet-18, 16 px")
     assert two.name.startswith("2 cells of 1 thread, ")
     assert one.ratio is None
@@ -76,18 +77,19 @@ def test_cells_side_by_side_are_compared_with_one_cell(tmp_path, monkeypatch):
     assert two.ratio.median == pytest.approx(two.value.median / one.value.median)
 
 
+@pytest.mark.slow
 def test_a_cell_that_ends_early_is_reported(tmp_path):
     workload, nowhere = Workload("resnet18", 16, 4), tmp_path / "nowhere"
-    with pytest.raises(UserError, match="has ended"), sharing.cells(1, workload, nowhere, CPU):
+    with pytest.raises(UserError, match="has ended"), gpu_sharing.cells(1, workload, nowhere, CPU):
         pass
 
 
 def test_a_gpu_is_shared_by_up_to_eight_cells_and_so_are_many_cores():
-    asked = sharing.arrangements(torch.device("cuda"), threads=16)
+    asked = gpu_sharing.arrangements(torch.device("cuda"), threads=16)
     assert [division.cells for division in asked] == [1, 2, 4, 8]
-    asked = sharing.arrangements(torch.device("cpu"), threads=16)
+    asked = gpu_sharing.arrangements(torch.device("cpu"), threads=16)
     assert [(division.cells, division.threads) for division in asked] == [(1, 8), (8, 1)]
-    assert len(sharing.arrangements(torch.device("cpu"), threads=1)) == 1
+    assert len(gpu_sharing.arrangements(torch.device("cpu"), threads=1)) == 1
 
 
 def test_analyses_are_measured_at_the_sizes_that_they_name(monkeypatch):

@@ -1,11 +1,21 @@
 import io
 import json
+import time
 
 import pytest
 from rich.console import Console
 
+from bench.perf import calibration
 from bench.perf.table import as_json, as_markdown, as_table
-from bench.perf.timing import PerfRow, Quartiles, interleaved, per_second, quartiles, times_faster
+from bench.perf.timing import (
+    PerfRow,
+    Quartiles,
+    interleaved,
+    per_second,
+    quartiles,
+    times_faster,
+    undisturbed_seconds,
+)
 
 
 def test_quartiles_of_repetitions():
@@ -66,3 +76,35 @@ def test_the_table_says_everything_in_every_form():
     content = json.loads(json.dumps(as_json(rows, {"cores": 2})))
     assert [row["met"] for row in content["rows"]] == [False, True, None]
     assert content["rows"][0]["value"] == {"median": 5.0, "low": 4.5, "high": 5.5, "count": 3}
+
+
+def compute(seconds):
+    """Keep the processor busy for so long."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        sum(range(1000))
+
+
+def test_turns_of_other_programs_are_not_counted():
+    def step():
+        compute(0.02)
+        time.sleep(0.1)  # as if another program had its turn
+
+    assert undisturbed_seconds(step) == pytest.approx(0.02, abs=0.015)
+    assert undisturbed_seconds(step, on_gpu=True) >= 0.12
+
+
+def test_threads_side_by_side_do_not_add_up(monkeypatch):
+    clocks = iter([10.0, 13.0])  # three seconds of processor in one of the clock
+    monkeypatch.setattr(time, "process_time", lambda: next(clocks))
+    walls = iter([5.0, 6.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(walls))
+    assert undisturbed_seconds(lambda: None) == 1.0
+
+
+def test_a_plan_made_on_a_busy_machine_costs_what_an_idle_one_would():
+    def step(images):
+        compute(0.002 * images)
+        time.sleep(0.01 * images)
+
+    assert calibration._per_image(step, 8, 0.6, on_gpu=False) == pytest.approx(0.002, rel=0.5)

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from bench.cells.method_facts import method_facts
-from bench.protocol.params_file import read_params
+from bench.protocol.params_file import PROFILES, read_params
 from bench.protocol.profile import PLACEHOLDER, find_data, profiles, use_profile
 from bench.protocol.protocol import read_protocol
 from imssl.errors import UserError
 
-NAMES = ("demo", "small", "medmnist", "paper")
+NAMES = ("demo", "small", "study-medmnist", "study", "medmnist", "paper")
+COMPARED = ["random-init", "random-init-filled", "moco", "moco-mse", "moco-barlow"]
+# What the published studies compare besides.
+FURTHER = ["simclr", "vicreg", "supervised"]
 
 
 @pytest.fixture
@@ -41,13 +44,7 @@ def test_every_profile_is_a_protocol_whose_methods_load(empty, name):
     assert f"params.yaml is now profile {name}." in said
     protocol = read_protocol()
     assert protocol.profile == name
-    assert list(method_facts(protocol)) == [
-        "random-init",
-        "random-init-filled",
-        "moco",
-        "moco-mse",
-        "moco-barlow",
-    ]
+    assert list(method_facts(protocol)) == COMPARED + (FURTHER if name.startswith("study") else [])
     assert PLACEHOLDER.search(Path("params.yaml").read_text()) is None
 
 
@@ -61,7 +58,7 @@ def test_only_the_demo_needs_no_data(empty):
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are(empty):
-    with pytest.raises(UserError, match="there is no profile big; there are: demo, small, medmnist, paper"):
+    with pytest.raises(UserError, match="there is no profile big; there are: demo, small, study-medmnist, "):
         use_profile("big", None, force=False)
     assert not Path("params.yaml").exists()
 
@@ -93,6 +90,35 @@ def test_the_data_sets_are_found_in_zips_and_in_the_folder_itself(empty):
     assert datasets["idc"].path == "given/idc.zip"
     assert datasets["idc"].split_file is None
     assert datasets["retina"].path == "given"
+
+
+def test_the_chest_x_rays_of_the_study_are_found_by_their_folders(empty):
+    folder = Path("given")
+    write(folder / "nih" / "images" / "train" / "a.png")
+    write(folder / "x-rays" / "chest_xray" / "train" / "NORMAL" / "IM-0001-0001.jpeg")
+    assert find_data("kermany", folder) == "given/x-rays"
+    assert find_data("kermany", folder / "nih") == "given/nih/chest-xray-pneumonia"
+
+
+def test_paths_at_which_there_is_nothing_are_warned_of(empty):
+    said = use_profile("medmnist", Path("given"), force=False)
+    assert f"warning: retinamnist needs {empty / 'given' / 'retinamnist.npz'}, which does not exist." in said
+    assert "bench download chestmnist pathmnist retinamnist" in said
+    (empty / "given" / "retinamnist.npz").write_bytes(b"")
+    said = use_profile("medmnist", Path("given"), force=False)
+    assert "bench download chestmnist pathmnist\n" in said
+    assert "warning" not in use_profile("demo", None, force=False)
+
+
+def test_home_and_variables_in_the_data_folder_are_put_in(empty, monkeypatch):
+    monkeypatch.setenv("HOME", str(empty))
+    use_profile("medmnist", Path("~/given"), force=False)
+    assert read_protocol().datasets["retinamnist"].path == f"{empty}/given"
+
+
+def test_a_pipe_among_the_data_is_passed_over(empty):
+    os.mkfifo(empty / "given" / "a.zip")
+    assert find_data("nih", Path("given")) == "given/nih-chestxray14"
 
 
 def test_data_that_is_not_there_yet_gets_the_path_at_which_it_is_expected(empty):
@@ -133,6 +159,7 @@ def test_the_real_samples_are_found():
         pytest.skip("no samples of real data here (IMSSL_DATA_DIR)")
     assert find_data("nih", folder) == f"{folder.as_posix()}/nih-chestxray14-sample"
     assert find_data("idc", folder) == f"{folder.as_posix()}/breast-histopathology-images-sample.zip"
+    assert find_data("kermany", folder) == f"{folder.as_posix()}/kermany-chest-xray-224px.zip"
     assert find_data("idc_split", folder) == f"{folder.as_posix()}/breast-histopathology-images-split.csv"
     assert find_data("medmnist", folder) == folder.as_posix()
 
@@ -159,3 +186,29 @@ def test_a_file_that_cannot_be_read_is_not_lost_either(empty, content):
     assert Path("params.yaml").read_bytes() == content
     use_profile("demo", None, force=True)
     read_protocol()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dvc_changes_the_line_that_it_is_asked_to_and_no_other(empty, name):
+    """`dvc exp run -S knn.neighbours=21`, twice; by DVC's own function."""
+    from dvc.utils.hydra import apply_overrides
+
+    use_profile(name, Path("given"), force=False)
+    file = Path("params.yaml")
+    comments = re.findall(r"#.*", (PROFILES / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert re.findall(r"#.*", file.read_text(encoding="utf-8")) == comments
+    for value in (21, 22):
+        before = file.read_text(encoding="utf-8").splitlines()
+        apply_overrides(file, [f"knn.neighbours={value}"])
+        after = file.read_text(encoding="utf-8").splitlines()
+        assert len(before) == len(after)
+        assert [line for line, old in zip(after, before, strict=True) if line != old] == [
+            f"  neighbours: {value}"
+        ]
+
+
+def test_a_profile_of_an_earlier_version_counts_as_untouched(empty):
+    """Lists stood on a line then."""
+    Path("params.yaml").write_text((PROFILES / "demo.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    use_profile("medmnist", Path("given"), force=False)
+    assert "flag:" in Path("params.yaml").read_text(encoding="utf-8")

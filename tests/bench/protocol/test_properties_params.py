@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.protocol.params_file import read_params
 from bench.protocol.profile import use_profile
 from bench.protocol.protocol import Protocol, read_protocol
-from imssl.errors import UserError
+from imssl.errors import UNPRINTABLE, UserError
 
 TINY = (Path(__file__).parents[1] / "tiny.yaml").read_text(encoding="utf-8")
 SECTIONS = [line.partition(":")[0] for line in TINY.splitlines() if line[:1].isalpha()]
@@ -60,12 +60,18 @@ def test_any_edit_of_a_protocol_is_a_protocol_or_a_message(place, passage):
     assert outcome is None or isinstance(outcome, Protocol)
 
 
+# Without surrogates, which no UTF-8 holds, and the zero byte, which no path may hold.
+CONTROL_CHARACTERS = [chr(code) for code in range(1, 0xD800) if UNPRINTABLE.match(chr(code))]
+
+
+def folder_names(excluded):
+    characters = st.characters(codec="utf-8", exclude_characters=f"/\0{excluded}")
+    names = st.text(alphabet=characters, min_size=1, max_size=20)
+    return names.filter(lambda name: name not in (".", "..") and len(name.encode()) < 200)
+
+
 @settings(max_examples=15, deadline=None)
-@given(
-    st.text(alphabet=st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20).filter(
-        lambda name: name not in (".", "..") and len(name.encode()) < 200
-    )
-)
+@given(folder_names(excluded="".join(CONTROL_CHARACTERS)))
 def test_a_profile_gives_back_any_folder_that_it_was_given(name):
     with TemporaryDirectory() as top, pytest.MonkeyPatch.context() as patch:
         patch.chdir(top)
@@ -75,3 +81,14 @@ def test_a_profile_gives_back_any_folder_that_it_was_given(name):
         protocol = read_protocol()
         assert {dataset.path for dataset in protocol.datasets.values()} == {folder.as_posix()}
         assert list(protocol.datasets) == ["chestmnist", "pathmnist", "retinamnist"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(folder_names(excluded=""), st.sampled_from(CONTROL_CHARACTERS), folder_names(excluded=""))
+def test_a_folder_with_a_control_character_is_refused(before, character, after):
+    with TemporaryDirectory() as top, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(top)
+        folder = Path(top) / f"{before[:8]}{character}{after[:8]}"
+        folder.mkdir()
+        with pytest.raises(UserError, match="holds a control character or a line break; rename the file or"):
+            use_profile("medmnist", folder, force=True)

@@ -59,6 +59,12 @@ MISTAKES = {
         ["datasets.chest.vertical_flip", '"no"', "boolean"],
         "vertical_flip: no",
     ),
+    "a device that nobody has tried": (
+        "device: cpu",
+        "device: mps",
+        ['hardware.device is "mps"; Apple\'s GPUs', "use auto or cpu"],
+        "device: mps",
+    ),
     "not a choice": ("device: cpu", "device: tpu", ["hardware.device", '"tpu"', "'cuda'"], "device: tpu"),
     "empty section": ("encoder:\n", "encoder:\nencoders:\n", ["encoder is null", "mapping"], "encoder:"),
     "fraction 0": (
@@ -87,6 +93,26 @@ MISTAKES = {
         "label_fractions",
     ),
     "no fraction": ("[0.5, 1.0]", "[]", ["label_fractions", "[]", "at least 1"], "label_fractions"),
+    "no label per class": (
+        "labels_per_class: []",
+        "labels_per_class: [0, 5]",
+        ["labels_per_class.0", "is 0", "greater than or equal to 1"],
+        "labels_per_class",
+    ),
+    "half a label per class": (
+        "labels_per_class: []",
+        "labels_per_class: [2.5]",
+        ["labels_per_class.0", "2.5", "integer"],
+        "labels_per_class",
+    ),
+    "numbers per class that do not ascend": (
+        "labels_per_class: []",
+        "labels_per_class: [5, 1]",
+        ["labels_per_class", "[5, 1]", "ascend"],
+        "labels_per_class",
+    ),
+    "no trial": ("  trials: 20", "  trials: 0", ["tune.trials", "is 0", "greater than"], "trials: 0"),
+    "an unknown judge": ("  judge: knn", "  judge: test", ["tune.judge", "knn", "linear"], "judge: test"),
     "a seed twice": ("seeds: [0]", "seeds: [3, 3]", ["seeds", "[3, 3]", "once"], "seeds"),
     "a seed that torch cannot take": (
         "seeds: [0]",

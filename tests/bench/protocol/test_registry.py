@@ -33,12 +33,12 @@ def test_each_built_in_method_loads_with_its_defaults(edited):
 
 
 def test_an_unknown_method_is_answered_with_those_there_are(edited, tiny):
-    protocol = edited("  random-init: {}\n", "  random-init: {}\n  dino: {}\n")
+    protocol = edited("  random-init: {}\n", "  random-init: {}\n  jigsaw: {}\n")
     line = tiny.splitlines().index("  random-init: {}") + 2
     with pytest.raises(UserError) as error:
-        load_method("dino", protocol)
+        load_method("jigsaw", protocol)
     message = str(error.value)
-    assert message.startswith(f"params.yaml, line {line}: methods.dino: ")
+    assert message.startswith(f"params.yaml, line {line}: methods.jigsaw: ")
     for name in ("dino.py", "moco.py", "moco_barlow.py", "moco_mse.py", "random_init.py"):
         assert name in message
 

@@ -23,7 +23,7 @@ def test_dvc_yaml_says_of_a_stage_what_the_table_says(stage):
     axes = AXES[spec.runs]
     assert written["desc"] == spec.about
     assert written.get("matrix", {}) == {axis: f"${{{axis}s}}" for axis in axes}
-    words = ["python -m bench.stage", stage, *(f"${{item.{axis}}}" for axis in axes)]
+    words = ["python3 -m bench.stage", stage, *(f"${{item.{axis}}}" for axis in axes)]
     assert written["cmd"] == " ".join(words)
 
 
@@ -37,7 +37,27 @@ def test_a_stage_depends_on_what_it_builds_on_and_on_its_own_inputs(stage):
     assert expected <= depends
     assert ("data/${item.dataset}" in depends) or not spec.reads_images
     assert ("results/inputs/method-${item.method}.json" in depends) == (stage == "pretrain")
-    assert written["outs"] == [f"results/${{item.dataset}}/{stage}{method}"]
+    places = (f"results/${{item.dataset}}/{stage}", f"results/${{item.dataset}}/provenance/{stage}")
+    assert written["outs"] == [f"{place}{method}" for place in places]
+
+
+def test_dvc_keeps_every_output_so_that_pull_brings_all_of_them():
+    outputs = [
+        output
+        for stage in WRITTEN.values()
+        for kind in ("outs", "metrics", "plots")
+        for output in stage.get(kind, [])
+    ]
+    assert len(outputs) > 20
+    written_with_options = [
+        value for output in outputs if isinstance(output, dict) for value in output.values()
+    ]
+    assert not any("cache" in options for options in written_with_options)
+
+
+@pytest.mark.parametrize("stage", CELL_STAGES)
+def test_no_stage_with_cells_depends_on_what_differs_from_run_to_run(stage):
+    assert not any("provenance" in dependency for dependency in WRITTEN[stage]["deps"])
 
 
 def test_inputs_depends_on_every_section_of_the_protocol():
@@ -59,6 +79,8 @@ def test_a_cell_builds_on_cells_of_its_own_method_and_seed(edited):
 
 def test_the_names_of_dvc(project):
     names = dvc_stages(read_protocol())
-    assert len(names) == len(set(names)) == 2 + 2 + 2 * 3 * 2 + 5 * 2
+    # Two data sets and three methods.
+    expected = sum({"once": 1, "dataset": 2, "method": 2 * 3}[spec.runs] for spec in STAGES.values())
+    assert len(names) == len(set(names)) == expected
     assert {"inputs", "data@chest", "pretrain@chest-moco", "ks@fundus", "report"} <= set(names)
     assert {cell.dvc_stage for cell in all_cells(read_protocol())} <= set(names)

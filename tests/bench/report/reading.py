@@ -23,7 +23,7 @@ def table_of(page, name):
 def charts_of(page):
     """Text alternative and Vega-Lite specification of each figure, by id."""
     pattern = (
-        r'<figure id="([^"]*)">.*?<div class="chart" role="img" aria-label="([^"]*)".*?'
+        r'<figure id="([^"]*)"[^>]*>.*?<div class="chart" role="img" aria-label="([^"]*)".*?'
         r'<script type="application/json">(.*?)</script>'
     )
     found = re.findall(pattern, page, re.DOTALL)
@@ -31,28 +31,40 @@ def charts_of(page):
 
 
 class Page(HTMLParser):
-    """Text and attributes of a page, without its scripts and styles."""
+    """Text and attributes of a page, without its scripts and styles.
+
+    A term of the glossary is a button within its sentence: its text is joined to what stands around it.
+    """
 
     def __init__(self, page):
         super().__init__()
         self.text, self.attributes, self.scripts, self._in = [], [], [], ""
+        self._open, self._joins = "", False
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
         self._in = tag
+        self._open = "term" if ("class", "term") in attributes else tag
+        self._joins = self._joins or self._open == "term"
         self.attributes += [(tag, name, value) for name, value in attributes]
         if tag == "script":
             self.scripts.append((dict(attributes).get("type"), ""))
 
     def handle_endtag(self, tag):
         self._in = ""
+        self._joins = self._joins or self._open == "term"
+        self._open = ""
 
     def handle_data(self, data):
         if self._in == "script":
             kind, text = self.scripts[-1]
             self.scripts[-1] = (kind, text + data)
         elif self._in != "style":
-            self.text.append(data)
+            if self._joins and self.text:
+                self.text[-1] += data
+            else:
+                self.text.append(data)
+            self._joins = False
 
 
 def value(table, cell, metric, **where):
@@ -60,8 +72,8 @@ def value(table, cell, metric, **where):
         (table["dataset"] == cell.dataset) & (table["method"] == cell.method) & (table["seed"] == cell.seed)
     ]
     where = {"evaluation": cell.stage, "class": "", "metric": metric, **where}
-    if cell.fraction is not None:
-        where["fraction"] = cell.fraction
+    if cell.labels is not None:
+        where["fraction"] = cell.labels.fraction
     for name, wanted in where.items():
         rows = rows[rows[name] == wanted]
     assert len(rows) == 1

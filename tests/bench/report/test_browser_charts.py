@@ -11,6 +11,8 @@ from bench.report.leaderboard import write_reports
 from tests.bench.report.reading import value
 from tests.bench.small_run import CHEST, FUNDUS, HTML_CLASS, small_protocol, write_run
 
+pytestmark = pytest.mark.slow  # a browser is opened for every test
+
 DRAWN = ".chart[data-drawn]"
 PAGES = ("leaderboard.html", "methods/random-init.html", f"datasets/{CHEST}.html")
 
@@ -109,8 +111,23 @@ def test_print_draws_every_chart(visit, tmp_path):
     page = visit()
     drawn, all_of_them = drawn_and_all(page)
     assert drawn < all_of_them
-    page.pdf(path=tmp_path / "page.pdf")
+    printed = page.pdf(path=tmp_path / "page.pdf")
     assert drawn_and_all(page) == (all_of_them, all_of_them)
+    assert 3 < len(re.findall(rb"/Type\s*/Page\b", printed)) < 10
+
+
+def test_print_has_numbers_no_smaller_than_their_intervals_and_no_key_without_its_charts(visit):
+    page = visit()
+    page.emulate_media(media="print")
+    number, interval = (
+        page.locator(f"#scores-finetune td {tag}").first.evaluate("(own) => getComputedStyle(own).fontSize")
+        for tag in ("span", "small")
+    )
+    assert float(number.removesuffix("px")) > float(interval.removesuffix("px")) >= 10
+    before_charts = page.locator(".key, h3:has(+ .key), p:has(+ .key)").evaluate_all(
+        "(all) => all.map((own) => getComputedStyle(own).breakAfter)"
+    )
+    assert set(before_charts) == {"avoid"}
 
 
 def test_names_that_look_like_markup_are_text_in_the_charts(visit):
@@ -131,6 +148,6 @@ def test_a_method_and_a_data_set_that_look_like_markup_are_text_everywhere(visit
     assert page.locator("figcaption", has_text=HTML_CLASS).count() >= 8
     page.locator(".chart svg .mark-symbol path").first.hover()
     assert page.locator("#tip").inner_text().startswith(HTML_CLASS)
-    page.locator("#scores-finetune tbody td").first.click()
+    page.locator("#scores-finetune td[tabindex]").first.click()
     assert HTML_CLASS in page.locator("#cell-title").inner_text()
     assert page.locator("main script:not([type='application/json'])").count() == 0

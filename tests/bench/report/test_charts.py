@@ -9,12 +9,14 @@ import vl_convert
 from scipy.stats import ks_2samp
 
 from bench.protocol.cell import Cell
+from bench.report.charts.curve_charts import curve_chart
 from bench.report.charts.vega import chart_script
 from bench.report.layout import number, percent
-from bench.report.output_distributions import outputs_of
+from bench.report.material.output_distributions import outputs_of
 from bench.report.view import drawn_methods
 from bench.summary.read import read_results
-from bench.summary.summary import summarise
+from bench.summary.summary import Summary, summarise
+from imssl.settings.labels import LabelSet
 from tests.bench.report.reading import charts_of, table_of, value
 from tests.bench.small_run import CHEST, FUNDUS, card, probabilities_of, small_protocol
 
@@ -44,6 +46,29 @@ def test_a_mark_says_its_numbers_and_has_the_colour_of_its_method(run, page, tab
     assert f'<svg class="swatch c{place}"' in (run / "reports" / "methods" / "moco.html").read_text()
 
 
+def test_cost_is_what_processors_worked_and_not_what_the_clock_said(run, page):
+    words, spec = charts_of(page)[f"cost-{FUNDUS}"]
+    # Two seeds: 4 and 5 seconds of work, and 2.5 and 3.5 by the clock.
+    assert [record["seconds"] for record in spec["data"]["values"]] == [4.5, 4.5]
+    assert spec["layer"][0]["encoding"]["x"]["title"] == "CPU seconds of pretraining, one seed"
+    assert "against CPU seconds of pretraining" in words
+    assert "moco, 4.5 CPU s: " in words
+    costs = table_of(page, f"t-cost-{FUNDUS}")
+    assert "<span>4.5</span><small>of the CPU</small>" in costs
+    assert "by the clock" in costs
+
+
+def test_a_row_that_does_not_pretrain_lacks_no_loss(run, monkeypatch):
+    monkeypatch.chdir(run)
+    summary = summarise(small_protocol(), read_results(small_protocol()))
+    monkeypatch.setattr(Summary, "curve", lambda *_: {"moco": {1: 0.5, 2: 0.4}})
+    notes = [
+        curve_chart(summary, CHEST, quantity, quantity, ["random-init", "moco"]).note
+        for quantity in ("loss", "knn_macro_auroc")
+    ]
+    assert notes == ["", "Not drawn, for want of values from every seed: random-init."]
+
+
 def test_the_script_that_draws_is_kept_and_bundled_again_where_it_is_damaged(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     script = chart_script.__wrapped__()
@@ -67,7 +92,8 @@ def test_the_distributions_are_those_of_the_predictions_and_their_gap_is_the_ks_
     for own in found:
         column = card(CHEST).classes.index(own.class_name)
         few, every = (
-            probabilities_of(Cell("finetune", CHEST, own.method, 0, share))[:, column] for share in (0.1, 1.0)
+            probabilities_of(Cell("finetune", CHEST, own.method, 0, LabelSet(share)))[:, column]
+            for share in (0.1, 1.0)
         )
         assert own.distance == pytest.approx(ks_2samp(few, every).statistic, abs=1e-12)
         row = re.search(

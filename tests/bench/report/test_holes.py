@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.cells.files import CELL_FILE, METRICS_FILE, data_folder, stage_folder, write_json
 from bench.cells.keys import Keys
-from bench.cells.records import read_record
+from bench.cells.records import read_record, write_record
 from bench.cells.store import file_checksums
 from bench.protocol.cell import Cell
 from bench.report.leaderboard import write_reports
@@ -24,10 +24,7 @@ def test_files_that_cannot_be_read_are_holes_and_never_a_crash(copy):
     record = read_record(stage_folder("ks", CHEST, "moco") / "seed-0")
     write_text(stage_folder("ks", CHEST, "moco") / "seed-0" / METRICS_FILE, "[1]")
     files = file_checksums(stage_folder("ks", CHEST, "moco") / "seed-0")
-    write_text(
-        stage_folder("ks", CHEST, "moco") / "seed-0" / CELL_FILE,
-        record.model_copy(update={"files": files}).model_dump_json(),
-    )
+    write_record(stage_folder("ks", CHEST, "moco") / "seed-0", record.model_copy(update={"files": files}))
     write_text(data_folder(FUNDUS) / "card.json", "[]")
     write_reports(small_protocol())
     table = pd.read_csv("reports/results.csv")
@@ -57,8 +54,7 @@ def test_unequal_numbers_of_images_are_warned_of(copy):
     metrics = json.loads((folder / METRICS_FILE).read_text())
     seen = {"metric": "images_seen", "value": 480}
     write_json(folder / METRICS_FILE, [seen if row["metric"] == "images_seen" else row for row in metrics])
-    record = read_record(folder).model_copy(update={"files": file_checksums(folder)})
-    write_text(folder / CELL_FILE, record.model_dump_json())
+    write_record(folder, read_record(folder).model_copy(update={"files": file_checksums(folder)}))
     text = " ".join(Page(write_reports(protocol).read_text(encoding="utf-8")).text)
     # The mean of 480 and 160 over the two seeds.
     assert f"{CHEST}: methods have seen unequal numbers of images: random-init 160 and moco 320." in text

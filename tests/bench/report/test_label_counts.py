@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
-from bench.report.tables.label_counts import labels_drawn
+from bench.report.material.label_counts import labels_drawn
 from bench.summary.read import read_results
 from bench.summary.summary import summarise
+from imssl.settings.labels import LabelSet
 from tests.bench.report.reading import charts_of, table_of
 from tests.bench.small_run import CHEST, small_protocol
 
@@ -20,7 +21,7 @@ def summary_with(run, monkeypatch):
     def make(counts):
         measured = dict(summary.measured)
         for name, row in summary.measured.items():
-            if name.dataset == CHEST and name.fraction == 0.1 and name.metric.startswith("labelled_"):
+            if name.dataset == CHEST and name.labels == LabelSet(0.1) and name.metric.startswith("labelled_"):
                 ends = counts.get(name.metric)
                 if ends is None:
                     del measured[name]
@@ -51,7 +52,7 @@ def test_labels_drawn_are_told_in_words(summary_with, training, validation, shar
         "labelled_validation_images": validation,
         "labelled_share": share,
     }
-    assert labels_drawn(summary_with(counts), CHEST, "finetune", 0.1) == words
+    assert labels_drawn(summary_with(counts), CHEST, "finetune", LabelSet(0.1)) == words
 
 
 def test_tables_and_charts_name_the_images_behind_a_share(run, page):
@@ -64,5 +65,5 @@ def test_tables_and_charts_name_the_images_behind_a_share(run, page):
         assert "<small>8 + 2 images</small>" not in table_of(shown, "scores-probe")
     assert "training + validation images" in page.split('<table id="scores-finetune"')[1].split("</p>")[0]
     _, spec = charts_of(chest_page)[f"finetune-{CHEST}"]
-    assert '"0.1": "8 + 2"' in spec["layer"][0]["encoding"]["x"]["axis"]["labelExpr"]
+    assert '"0.1": ["10%", "8 + 2"]' in spec["layer"][0]["encoding"]["x"]["axis"]["labelExpr"]
     assert any("10% of the labels (8 + 2 images)" in own["says"] for own in spec["data"]["values"])

@@ -9,8 +9,8 @@ from PIL import Image
 
 from bench.cells.files import data_folder
 from bench.protocol.protocol import read_protocol
-from bench.report.charts.sample_images import sample_strip
 from bench.report.layout import COLOURS, DARK_COLOURS, listed, method_styles, number, percent
+from bench.report.material.sample_images import sample_strip
 from imssl.datasets.prepared import read_prepared
 
 
@@ -58,4 +58,4 @@ def test_numbers_are_written_as_a_reader_expects():
     ]
     assert number(1234567.0, 0) == "1,234,567"
     assert [percent(x) for x in (0.01, 0.007, 1.0, 0.125)] == ["1%", "0.7%", "100%", "12.5%"]
-    assert [listed(words) for words in ([], ["a"], ["a", "b", "c"])] == ["none", "a", "a, b and c"]
+    assert [listed(words) for words in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a, b and c"]

@@ -10,6 +10,7 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from bench.protocol.cell import Cell, all_cells
 from bench.report.layout import number
 from bench.summary.tidy import COLUMNS
+from imssl.settings.labels import LabelSet
 from tests.bench.report.reading import Page, table_of, value
 from tests.bench.small_run import CHEST, FUNDUS, HTML_CLASS, labels_of, probabilities_of, small_protocol
 
@@ -24,8 +25,8 @@ def test_results_table_has_its_columns_and_every_cell(table):
 
 def test_results_table_holds_the_metrics_of_the_predictions(table):
     for cell in (
-        Cell("finetune", CHEST, "moco", 0, 0.1),
-        Cell("frozen", CHEST, "moco", 1, 1.0),
+        Cell("finetune", CHEST, "moco", 0, LabelSet(0.1)),
+        Cell("frozen", CHEST, "moco", 1, LabelSet(1.0)),
     ):
         aurocs = [roc_auc_score(labels_of(CHEST)[:, c], probabilities_of(cell)[:, c]) for c in (0, 1)]
         assert value(table, cell, "macro_auroc") == pytest.approx(np.mean(aurocs), rel=1e-12)
@@ -57,7 +58,10 @@ def test_holes_stand_in_the_table_with_their_status_and_without_values(table):
 
 def test_short_metrics_are_means_over_all_seeds_or_absent(run, table):
     short = json.loads((run / "reports" / "metrics.json").read_text())
-    both = [value(table, Cell("finetune", CHEST, "random-init", seed, 0.1), "macro_auroc") for seed in (0, 1)]
+    both = [
+        value(table, Cell("finetune", CHEST, "random-init", seed, LabelSet(0.1)), "macro_auroc")
+        for seed in (0, 1)
+    ]
     assert short[CHEST]["random-init"]["finetune 0.1"] == pytest.approx(np.mean(both), abs=1e-6)
     probes = [value(table, Cell("probe", FUNDUS, "random-init", seed), "qwk", block=4) for seed in (0, 1)]
     assert short[FUNDUS]["random-init"]["probe block 4"] == pytest.approx(np.mean(probes), abs=1e-6)
@@ -69,7 +73,10 @@ def test_short_metrics_are_means_over_all_seeds_or_absent(run, table):
 def test_page_shows_means_and_names_holes(page, table):
     text = " ".join(Page(page).text)
     for method in ("random-init", "moco"):
-        both = [value(table, Cell("finetune", CHEST, method, seed, 1.0), "macro_auroc") for seed in (0, 1)]
+        both = [
+            value(table, Cell("finetune", CHEST, method, seed, LabelSet(1.0)), "macro_auroc")
+            for seed in (0, 1)
+        ]
         assert number(np.mean(both)) in text
     total = len(list(all_cells(small_protocol())))
     assert f"{total - 4} of {total} cells are done; 1 damaged, 1 failed, 1 missing, 1 stale." in text
@@ -86,14 +93,22 @@ def test_two_seeds_mark_nothing_and_say_why(page):
 
 
 def test_the_secondary_metrics_show_the_lowest_and_the_highest_seed(page, table):
-    both = [value(table, Cell("finetune", CHEST, "moco", seed, 1.0), "balanced_accuracy") for seed in (0, 1)]
+    both = [
+        value(table, Cell("finetune", CHEST, "moco", seed, LabelSet(1.0)), "balanced_accuracy")
+        for seed in (0, 1)
+    ]
     cell = f"<span>{number(np.mean(both))}</span><small>{number(min(both))}–{number(max(both))}</small>"
     assert cell in page
 
 
 def test_differences_to_the_baseline_are_shown_with_their_interval(page, table):
     means = [
-        np.mean([value(table, Cell("finetune", CHEST, method, seed, 1.0), "macro_auroc") for seed in (0, 1)])
+        np.mean(
+            [
+                value(table, Cell("finetune", CHEST, method, seed, LabelSet(1.0)), "macro_auroc")
+                for seed in (0, 1)
+            ]
+        )
         for method in ("random-init", "moco")
     ]
     difference = number(means[0] - means[1])

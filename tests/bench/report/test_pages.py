@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.report.answer.run_facts import documentation_beside, project_links, suite_version
 from bench.report.leaderboard import write_reports
 from bench.report.page import json_block
 from tests.bench.report.reading import PAGES, Page
@@ -42,6 +43,9 @@ def test_pages_ask_the_network_for_nothing(run, name):
         assert name not in ("srcset", "action", "data", "poster", "style")
         assert name != "src" or address.startswith("data:image/png;base64,")
         assert not name.startswith("on")
+        # A link out is followed by the reader alone; nothing else on the page may name another place.
+        if tag == "a" and name == "href" and address.startswith("https://"):
+            continue
         if name == "href" and not address.startswith("#"):
             assert (file.parent / address).is_file(), f"{tag} {address}"
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL).group(1)
@@ -111,3 +115,23 @@ def test_without_any_result_the_page_still_comes(tmp_path, monkeypatch):
     assert "data set not prepared" in text
     assert json.loads(Path("reports/metrics.json").read_text()) == {}
     assert set(pd.read_csv("reports/results.csv")["status"]) == {"missing"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_says_at_the_top_of_which_day_and_version_it_is(run, name):
+    top = (run / "reports" / name).read_text(encoding="utf-8").partition("<nav")[0]
+    assert f"{suite_version()}, profile {small_protocol().profile}, computed 2026-01-02</span>" in top
+
+
+def test_the_documentation_is_linked_where_it_lies_and_no_address_is_made_up(page, tmp_path, monkeypatch):
+    footer = page.partition("<footer>")[2].partition("</footer>")[0]
+    assert project_links() or "The suite itself has no public address yet." in footer
+    # A project with docs of its own is no checkout of the suite.
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").touch()
+    monkeypatch.chdir(tmp_path)
+    assert documentation_beside(Path("reports")) == ""
+    monkeypatch.setattr("bench.report.answer.run_facts.is_checkout", lambda: True)
+    assert documentation_beside(Path("reports")) == "../docs/index.md"
+    # The pages of a study, or in an archive, lie elsewhere.
+    assert documentation_beside(Path("reports/studies/one")) == ""

@@ -12,19 +12,20 @@ from bench.analysis.analyse import analyse
 from bench.cells.scores import score_rows
 from bench.protocol.cell import Cell
 from bench.report.layout import number
+from bench.report.material.reliability_diagrams import reliability_diagrams
 from bench.report.tables.comparisons import Scope
 from bench.report.tables.other_metrics import class_precision_tables, other_metric_tables
-from bench.report.tables.reliability_diagrams import reliability_diagrams
 from bench.report.view import view_of
 from bench.summary.read import read_results
 from bench.summary.summary import summarise
 from bench.summary.tidy import tidy_table
+from imssl.settings.labels import LabelSet
 from tests.bench.report.reading import charts_of, table_of
 from tests.bench.small_run import CHEST, FUNDUS, card, labels_of, probabilities_of, small_protocol
 
 # Of these classes there are test images with and without; of the third there are none.
 JUDGED = (0, 1)
-ALL_LABELS = [Cell("finetune", CHEST, "moco", seed, 1.0) for seed in (0, 1)]
+ALL_LABELS = [Cell("finetune", CHEST, "moco", seed, LabelSet(1.0)) for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -102,34 +103,36 @@ def test_a_binary_task_has_sensitivity_and_one_average_precision(protocol_of, re
     assert tables["average_precision"].columns[0].group_small == "average precision, 0.500 by chance"
     sensitivities = []
     for seed in protocol.seeds:
-        run = results.predictions[Cell("finetune", "one", "moco", seed, 1.0), None]
+        run = results.predictions[Cell("finetune", "one", "moco", seed, LabelSet(1.0)), None]
         alarms, hits, _ = roc_curve(run.labels, run.probabilities[:, 1], drop_intermediate=False)
         sensitivities.append(hits[alarms <= 0.1 + 1e-9].max())
     rows = {row.label: row for row in tables["sensitivity_at_90_specificity"].rows}
     assert rows["moco"].entries[-1].text == number(np.mean(sensitivities))
 
 
-def test_reliability_pools_the_seeds_and_equals_scikit_learns_quantile_bins(chest_page, summary):
-    happened = np.concatenate([labels_of(CHEST).ravel() for _ in ALL_LABELS])
-    predicted = np.concatenate([probabilities_of(cell).ravel() for cell in ALL_LABELS])
+@pytest.mark.parametrize("stage", ["finetune", "frozen", "knn"])
+def test_reliability_pools_the_seeds_and_equals_scikit_learns_quantile_bins(chest_page, summary, stage):
+    cells = [dataclasses.replace(cell, stage=stage) for cell in ALL_LABELS]
+    happened = np.concatenate([labels_of(CHEST).ravel() for _ in cells])
+    predicted = np.concatenate([probabilities_of(cell).ravel() for cell in cells])
     frequency, confidence = calibration_curve(happened, predicted, n_bins=15, strategy="quantile")
-    diagram = reliability_diagrams(summary, CHEST, ["moco"])["moco"]
+    diagram = reliability_diagrams(summary, CHEST, stage, ["moco"])["moco"]
     np.testing.assert_allclose(diagram.frequency, frequency, rtol=1e-12)
     np.testing.assert_allclose(diagram.confidence, confidence, rtol=1e-12)
-    words, spec = charts_of(chest_page)[f"reliability-{CHEST}"]
+    words, spec = charts_of(chest_page)[f"reliability-{stage}-{CHEST}"]
     (record,) = [own for own in spec["data"]["values"] if own["method"] == "moco"]
     np.testing.assert_allclose(record["came_true"], frequency, atol=5e-5)
     assert "predictions of all seeds pooled" in words
-    row = row_of(table_of(chest_page, f"t-reliability-{CHEST}"), "moco")
+    row = row_of(table_of(chest_page, f"t-reliability-{stage}-{CHEST}"), "moco")
     assert f"<span>{number(frequency[4])}</span><small>predicted {number(confidence[4])}</small>" in row
 
 
 def test_reliability_of_exclusive_classes_is_that_of_the_predicted_class(summary):
-    cells = [Cell("finetune", FUNDUS, "moco", seed, 1.0) for seed in (0, 1)]
+    cells = [Cell("finetune", FUNDUS, "moco", seed, LabelSet(1.0)) for seed in (0, 1)]
     probabilities = np.concatenate([probabilities_of(cell) for cell in cells])
     is_right = probabilities.argmax(axis=1) == np.concatenate([labels_of(FUNDUS)] * 2)
     frequency, _ = calibration_curve(is_right, probabilities.max(axis=1), n_bins=15, strategy="quantile")
-    diagram = reliability_diagrams(summary, FUNDUS, ["moco"])["moco"]
+    diagram = reliability_diagrams(summary, FUNDUS, "finetune", ["moco"])["moco"]
     np.testing.assert_allclose(diagram.frequency, frequency, rtol=1e-12)
     assert diagram.samples.sum() == 80
 
@@ -139,7 +142,7 @@ def test_reliability_is_not_pooled_over_a_hole(summary):
     lacking = dataclasses.replace(
         summary, results=dataclasses.replace(summary.results, predictions=predictions)
     )
-    assert list(reliability_diagrams(lacking, CHEST, ["random-init", "moco"])) == ["random-init"]
+    assert list(reliability_diagrams(lacking, CHEST, "finetune", ["random-init", "moco"])) == ["random-init"]
 
 
 def test_cka_shows_its_interval_over_patients(chest_page):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from bench.cells.files import data_folder
 from bench.protocol.protocol import read_protocol
-from bench.report.charts import sample_images
+from bench.report.material import sample_images
 from imssl.datasets.prepared import read_prepared
 
 

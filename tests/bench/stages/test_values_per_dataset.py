@@ -1,7 +1,11 @@
 """Real pretraining on a data set with values of its own: they arrive, and are the same for every method."""
 
+import sys
+
 import pytest
 
+import imssl.methods.moco
+import imssl.queue
 from bench.cells.files import HISTORY_FILE, METRICS_FILE, cell_path, read_json, read_table
 from bench.launch.run_cells import run_cells
 from bench.protocol.cell import Cell
@@ -34,15 +38,15 @@ def test_every_method_takes_the_steps_of_the_data_set(on_chest):
 
 
 def test_the_queue_is_that_of_the_data_set(on_chest, monkeypatch):
-    from imssl.methods import moco
-
-    queues, build = [], moco.KeyQueue
+    queues, build = [], imssl.queue.KeyQueue
 
     def watched(length, dimension):
         queues.append(length)
         return build(length, dimension)
 
-    monkeypatch.setattr(moco, "KeyQueue", watched)
+    monkeypatch.setattr(imssl.queue, "KeyQueue", watched)
+    # moco-barlow takes moco's class from the module as it is imported now.
+    monkeypatch.delitem(sys.modules, imssl.methods.moco.__name__)
     on_chest("    pretrain: {steps: 1}\n    methods: {moco: {queue: 8}}\n", "moco", "moco-barlow")
     assert queues == [8, 32]
 

@@ -20,13 +20,14 @@ from bench.protocol.protocol import read_protocol
 from bench.protocol.stage_specs import STAGES
 from bench.summary.read import read_results
 from imssl.checkpoint import save_checkpoint
+from imssl.settings.labels import LabelSet
 
 PRETRAINED = Path("results/chest/pretrain/moco/seed-0")
 FINETUNED = Path("results/chest/finetune/moco/seed-0/fraction-1")
 PREDICTIONS = FINETUNED / "predictions.csv"
 CELLS = {
     PRETRAINED: Cell("pretrain", "chest", "moco", 0),
-    FINETUNED: Cell("finetune", "chest", "moco", 0, 1.0),
+    FINETUNED: Cell("finetune", "chest", "moco", 0, LabelSet(1.0)),
 }
 
 
@@ -54,8 +55,10 @@ def tiny_text() -> str:
 
 @pytest.fixture
 def copy(finished, tmp_path, monkeypatch) -> Path:
+    """As after `dvc pull` in a clone: the store is empty, so what a cell builds on is read from results/."""
     shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
+    shutil.rmtree(".bench/cells")
     return tmp_path / "copy"
 
 
@@ -118,9 +121,9 @@ DAMAGES = {
         "ks",
         ["dvc repro"],
     ),
-    "a record of schema 3": (
+    "a record of schema 4": (
         FINETUNED,
-        lambda: edit(RECORD, '"schema_version": 2', '"schema_version": 3'),
+        lambda: edit(RECORD, '"schema_version": 3', '"schema_version": 4'),
         "ks",
         [CELL_FILE, "schema"],
     ),
@@ -135,7 +138,7 @@ DAMAGES = {
         FINETUNED,
         lambda: shutil.copy(PRETRAINED / CELL_FILE, RECORD),
         "ks",
-        ["other settings"],
+        ["another cell"],
     ),
     "a digit of a prediction": (
         FINETUNED,
@@ -191,6 +194,13 @@ def test_damage_stops_what_builds_on_it_and_is_a_hole_in_the_report(copy, capsys
         state = read_results(read_protocol()).states[CELLS[cell]]
         assert state.status in ("damaged", "missing", "stale")
         assert state.reason
+
+
+def test_a_cell_that_is_intact_in_the_store_is_read_from_there(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    shutil.rmtree(FINETUNED)
+    assert run_stage(arguments("ks")) == 0
 
 
 @pytest.mark.parametrize("damage", ["a torn record", "a foreign file"])

@@ -10,6 +10,7 @@ from bench.summary.bootstrap import resample_counts
 from bench.summary.draws import Comparison, draw_comparisons, places
 from bench.summary.patient_pairs import PatientPairs
 from imssl.seeds import derived_seed
+from imssl.settings.labels import LabelSet
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +21,12 @@ def empty_folder(tmp_path, monkeypatch):
 def test_values_and_draws_are_those_of_scikit_learn(protocol_of, results_of):
     protocol = protocol_of(datasets=["one"], methods=["moco", "moco-mse"])
     results = results_of(protocol, lambda cell, block: 1)
-    column = draw_comparisons(protocol, results)[Comparison("one", "finetune", 0.01, None)]
+    column = draw_comparisons(protocol, results)[Comparison("one", "finetune", LabelSet(0.01), None)]
     assert (column.methods, column.unit, column.units) == (("moco", "moco-mse"), "patients", 30)
-    runs = [results.predictions[Cell("finetune", "one", "moco-mse", seed, 0.01), None] for seed in (0, 1, 2)]
+    runs = [
+        results.predictions[Cell("finetune", "one", "moco-mse", seed, LabelSet(0.01)), None]
+        for seed in (0, 1, 2)
+    ]
     expected = [roc_auc_score(run.labels, run.probabilities[:, 1]) for run in runs]
     np.testing.assert_allclose(column.values[1], expected, rtol=1e-12)
     seed = derived_seed(0, "bootstrap", "one")
@@ -64,17 +68,17 @@ def test_every_place_of_the_protocol_has_a_column(protocol_of, results_of):
 
 def test_a_method_with_a_hole_is_left_out_with_its_reason(protocol_of, results_of):
     protocol = protocol_of(datasets=["one"])
-    failed = Cell("frozen", "one", "moco", 1, 1.0)
+    failed = Cell("frozen", "one", "moco", 1, LabelSet(1.0))
     holes = {failed: "failed", **{Cell("probe", "one", name, 0): "missing" for name in protocol.methods}}
     columns = draw_comparisons(protocol, results_of(protocol, lambda cell, block: 1, holes))
-    column = columns[Comparison("one", "frozen", 1.0, None)]
+    column = columns[Comparison("one", "frozen", LabelSet(1.0), None)]
     assert column.excluded == {"moco": "seed 1 failed"}
     assert column.methods == ("random-init", "random-init-filled", "moco-mse", "moco-barlow")
     assert column.row("moco") is None
     empty = columns[Comparison("one", "probe", None, 3)]
     assert (empty.methods, empty.draws.shape) == ((), (0, 3, 100))
     assert set(empty.excluded.values()) == {"seed 0 missing"}
-    assert columns[Comparison("one", "finetune", 1.0, None)].excluded == {}
+    assert columns[Comparison("one", "finetune", LabelSet(1.0), None)].excluded == {}
 
 
 def test_a_data_set_that_is_not_prepared_has_empty_columns(protocol_of, results_of):
@@ -83,18 +87,18 @@ def test_a_data_set_that_is_not_prepared_has_empty_columns(protocol_of, results_
     results = results_of(protocol, lambda cell, block: 1, holes)
     del results.cards["two"]
     columns = draw_comparisons(protocol, results)
-    column = columns[Comparison("two", "finetune", 0.01, None)]
+    column = columns[Comparison("two", "finetune", LabelSet(0.01), None)]
     assert (column.metric, column.methods, column.units) == ("", (), 0)
-    assert columns[Comparison("one", "finetune", 0.01, None)].methods == tuple(protocol.methods)
+    assert columns[Comparison("one", "finetune", LabelSet(0.01), None)].methods == tuple(protocol.methods)
 
 
 def test_predictions_on_other_samples_are_never_compared(protocol_of, results_of):
     protocol = protocol_of(datasets=["one"], methods=["moco", "moco-mse"], seeds=[0])
     results = results_of(protocol, lambda cell, block: 1)
-    odd = (Cell("finetune", "one", "moco-mse", 0, 0.01), None)
+    odd = (Cell("finetune", "one", "moco-mse", 0, LabelSet(0.01)), None)
     run = results.predictions[odd]
     results.predictions[odd] = run.model_copy(update={"ids": run.ids[::-1]})
-    column = draw_comparisons(protocol, results)[Comparison("one", "finetune", 0.01, None)]
+    column = draw_comparisons(protocol, results)[Comparison("one", "finetune", LabelSet(0.01), None)]
     assert column.excluded == {"moco-mse": "tested on other samples than the rest"}
 
 
@@ -103,7 +107,7 @@ def test_a_metric_that_is_undefined_is_a_hole(protocol_of, results_of):
     results = results_of(protocol, lambda cell, block: 1)
     for key, run in results.predictions.items():
         results.predictions[key] = run.model_copy(update={"labels": np.ones_like(run.labels)})
-    column = draw_comparisons(protocol, results)[Comparison("one", "finetune", 0.01, None)]
+    column = draw_comparisons(protocol, results)[Comparison("one", "finetune", LabelSet(0.01), None)]
     assert column.excluded == {"moco": "the metric is undefined on these test images"}
 
 
@@ -121,13 +125,13 @@ def test_draws_are_kept_and_found_by_content(protocol_of, results_of, tmp_path, 
     assert computed == []
     for place, column in first.items():
         np.testing.assert_array_equal(again[place].draws, column.draws)
-    changed = (Cell("finetune", "one", "moco", 0, 0.01), None)
+    changed = (Cell("finetune", "one", "moco", 0, LabelSet(0.01)), None)
     run = results.predictions[changed]
     results.predictions[changed] = run.model_copy(update={"probabilities": run.probabilities[:, ::-1]})
     third = draw_comparisons(protocol, results)
     # One method's runs are kept together: 2 fractions in three evaluations and 4 blocks.
     assert len(computed) == 10
-    place = Comparison("one", "finetune", 0.01, None)
+    place = Comparison("one", "finetune", LabelSet(0.01), None)
     assert third[place].values[0, 0] == pytest.approx(1 - first[place].values[0, 0])
 
 

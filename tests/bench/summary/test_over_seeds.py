@@ -9,7 +9,8 @@ from bench.summary.over_seeds import curve_means, over_seeds, undefined_classes
 
 def tidy(rows):
     columns = ["method", "seed", "fraction", "block", "class", "metric", "value"]
-    table = pd.DataFrame(rows, columns=columns).assign(dataset="chest", evaluation="finetune")
+    constant = {"dataset": "chest", "evaluation": "finetune", "labels_per_class": pd.NA}
+    table = pd.DataFrame(rows, columns=columns).assign(**constant)
     return table.astype({"fraction": float, "block": "Int64", "value": float})
 
 

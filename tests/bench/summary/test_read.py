@@ -9,6 +9,7 @@ from bench.cells.records import read_record, write_record
 from bench.cells.store import file_checksums
 from bench.protocol.cell import Cell
 from bench.summary.read import read_results
+from imssl.settings.labels import LabelSet
 from tests.bench.small_run import CHEST, card, labels_of, samples_of, small_protocol, write_run
 
 
@@ -26,7 +27,7 @@ def test_the_references_alone_are_measured_on_validation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     protocol = small_protocol()
     write_run(protocol)
-    reference, other = (Cell("frozen", CHEST, method, 0, 1.0) for method in ("random-init", "moco"))
+    reference, other = (Cell("frozen", CHEST, method, 0, LabelSet(1.0)) for method in ("random-init", "moco"))
     probabilities = np.round(np.random.default_rng(7).dirichlet(np.ones(3), size=40), 6)
     for cell in (reference, other):
         write_validation(cell, probabilities)

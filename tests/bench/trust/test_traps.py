@@ -32,9 +32,10 @@ from bench.trust.traps import TRAPS, cells_for, spring
 from imssl.datasets.prepared import Prepared, read_prepared
 from imssl.encoder import Encoder
 from imssl.errors import UserError
+from imssl.settings.labels import LabelSet
 
 ROOT = Path(bench.__file__).parents[1]
-CELL = Cell("finetune", "chest", "moco", 0, 0.5)
+CELL = Cell("finetune", "chest", "moco", 0, LabelSet(0.5))
 
 
 @pytest.fixture

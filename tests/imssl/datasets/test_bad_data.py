@@ -1,9 +1,13 @@
 """Wrong data sets: each is one message with place and remedy, exit status 2, and nothing is left behind."""
 
+import errno
 import hashlib
 import io
+import json
+import os
 import stat
 import struct
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import imssl.datasets.files
+import imssl.datasets.archive
 from bench.launch.run_stage import run_stage
 
 TINY = (Path(__file__).parents[2] / "bench" / "tiny.yaml").read_text(encoding="utf-8")
@@ -30,8 +34,9 @@ def prepare(tmp_path, monkeypatch, capsys):
     project.mkdir()
     monkeypatch.chdir(project)
 
-    def run(settings: str) -> tuple[int, str]:
-        Path("params.yaml").write_text(TINY.replace(PHANTOM, settings), encoding="utf-8")
+    def run(settings: str, on_bad_image: str = "error") -> tuple[int, str]:
+        text = TINY.replace(PHANTOM, f"{settings}\n    on_bad_image: {on_bad_image}")
+        Path("params.yaml").write_text(text, encoding="utf-8")
         status = run_stage(["data", "chest"])
         return status, capsys.readouterr().err
 
@@ -248,10 +253,10 @@ SPLIT_FILES = {
     "empty": ("", "not a CSV file"),
     "only a header": ("patient_id,split\n", "lists no patients"),
     "without splits": ("patient_id\n10\n", "lacks the column split"),
-    "an unknown split": ("patient_id,split\n10,dev\n", "line 2: split 'dev'"),
+    "an unknown split": ("patient_id,split\n10,dev\n", "line 2: unknown split 'dev'"),
     "a patient in two splits": ("patient_id,split\n10,train\n10,test\n", "line 3: patient 10 is in train"),
-    "patients that are not there": ("patient_id,split\n99,train\n98,val\n97,test\n", "patient 10 is not in"),
-    "not text": ("patient_id,split\n\udcff,train\n", "not a CSV file"),
+    "patients that are not there": ("patient_id,split\n99,train\n98,val\n97,test\n", "its patient is not in"),
+    "not text": ("patient_id,split\n\udcff,train\n", "line 2: not text in UTF-8"),
 }
 
 
@@ -289,7 +294,12 @@ def test_names_and_links_that_lead_out_are_not_followed(prepare, tmp_path, write
     root = write_tree(tmp_path / "idc", dict(list(files.items())[1:]))
     (root / IDC[0]).parent.mkdir(parents=True, exist_ok=True)
     (root / IDC[0]).symlink_to(outside / "x.png")
-    assert_refused(prepare(f"source: idc\n    path: {root}"), IDC[0], "link out of the folder")
+    assert_refused(
+        prepare(f"source: idc\n    path: {root}"),
+        IDC[0],
+        "link to a place outside the folder",
+        "follow_links",
+    )
     link = zipfile.ZipInfo("10/1/link.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     archive_path = write_tree(tmp_path / "slip.zip", files)
@@ -306,7 +316,7 @@ def test_names_and_links_that_lead_out_are_not_followed(prepare, tmp_path, write
 def test_an_archive_that_unpacks_to_far_more_than_it_is_is_refused(
     prepare, tmp_path, write_tree, images, monkeypatch
 ):
-    monkeypatch.setattr(imssl.datasets.files, "MOST_BYTES", 2**22)
+    monkeypatch.setattr(imssl.datasets.archive, "MOST_BYTES", 2**22)
     path = write_tree(tmp_path / "bomb.zip", images(IDC))
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("10/1/b.png", "w") as file:
         file.write(bytes(2**22 + 1))
@@ -315,7 +325,7 @@ def test_an_archive_that_unpacks_to_far_more_than_it_is_is_refused(
 
 
 def test_names_that_are_not_ascii_are_names_like_others(prepare, tmp_path, write_tree, images):
-    names = [name.replace("1/", "1/Ü ñ 图 ", 1) for name in IDC]
+    names = [name.replace("/1/", "/1/Ü ñ 图 ") for name in IDC]
     path = write_tree(tmp_path / "größe", images(name.replace("10/", "患者/") for name in IDC))
     assert prepare(f"source: idc\n    path: {path}")[0] == 0
     assert "患者" in Path("data/chest/samples.csv").read_text(encoding="utf-8")
@@ -366,3 +376,172 @@ def test_a_file_that_is_not_the_published_one_is_not_opened(prepare, tmp_path):
     assert_refused(
         prepare(settings.replace("breast", "organ").replace("mnist\n", "mnist3d\n")), "params.yaml"
     )
+
+
+def link_half(root, outside):
+    """Move every second image of an IDC folder elsewhere, and leave a link to it."""
+    outside.mkdir()
+    for name in IDC[::2]:
+        (root / name).rename(outside / Path(name).name)
+        (root / name).symlink_to(outside / Path(name).name)
+
+
+def test_an_image_is_one_whatever_the_case_and_format_of_its_suffix(prepare, tmp_path, write_tree, png):
+    kinds = {".PNG": "PNG", ".Jpg": "JPEG", ".jpeg": "JPEG", ".TIF": "TIFF", ".bmp": "BMP", ".webp": "WEBP"}
+    files = {}
+    for number, name in enumerate(IDC):
+        suffix, kind = list(kinds.items())[number % len(kinds)]
+        files[name.replace(".png", suffix)] = png(number, mode="L", kind=kind)
+    for kind in ("tree", "tree.zip"):
+        assert prepare(f"source: idc\n    path: {write_tree(tmp_path / kind, files)}")[0] == 0
+        card = json.loads(Path("data/chest/card.json").read_text())
+        assert sum(count["samples"] for count in card["counts"].values()) == len(IDC)
+        assert card["skipped"] == card["unused"] == []
+
+
+def test_links_out_of_the_folder_are_refused_counted_or_followed(prepare, tmp_path, write_tree, images):
+    root = write_tree(tmp_path / "idc", images(IDC))
+    link_half(root, tmp_path / "cache")
+    settings = f"source: idc\n    path: {root}"
+    words = (f"{len(IDC) // 2} times: is a link to a place outside the folder", IDC[0], "follow_links")
+    assert_refused(prepare(settings), *words)
+    followed = settings + f"\n    follow_links: [{tmp_path / 'cache'}]"
+    assert prepare(followed)[0] == 0
+    assert json.loads(Path("data/chest/card.json").read_text())["skipped"] == []
+
+
+def test_what_is_skipped_is_counted_in_the_card_and_listed_in_full(prepare, tmp_path, write_tree, images):
+    root = write_tree(tmp_path / "idc", images(IDC) | {"readme.txt": "", "=cmd()/1/x/y.png": b""})
+    link_half(root, tmp_path / "cache")
+    (root / "40" / "1").mkdir(parents=True)
+    os.mkfifo(root / "40" / "1" / "pipe.png")
+    status, message = prepare(f"source: idc\n    path: {root}", on_bad_image="skip")
+    assert status == 0, message
+    card = json.loads(Path("data/chest/card.json").read_text())
+    reasons = {entry["reason"]: (entry["count"], len(entry["first"])) for entry in card["skipped"]}
+    assert reasons == {
+        "is a link to a place outside the folder": (len(IDC) // 2, 5),
+        "is a named pipe, not a file": (1, 1),
+        "lies where this source has no images": (1, 1),
+    }
+    assert [(entry["reason"], entry["count"]) for entry in card["unused"]] == [
+        ("is no image, and no table of this source", 1)
+    ]
+    rows = Path("data/chest/skipped.csv").read_text().splitlines()
+    assert rows[0] == "file,reason,status"
+    assert len(rows) == 1 + len(IDC) // 2 + 3
+    assert "'=cmd()/1/x/y.png,lies where this source has no images,skipped" in rows
+    assert 'readme.txt,"is no image, and no table of this source",unused' in rows
+
+
+def test_a_second_copy_may_lie_there_but_not_with_other_pixels(prepare, tmp_path, write_tree, images, png):
+    files = images(IDC)
+    copies = {f"IDC_regular_ps50_idx5/{name}": content for name, content in files.items()}
+    for kind in ("copies", "copies.zip"):
+        assert prepare(f"source: idc\n    path: {write_tree(tmp_path / kind, files | copies)}")[0] == 0
+        unused = json.loads(Path("data/chest/card.json").read_text())["unused"]
+        assert [(entry["reason"], entry["count"]) for entry in unused] == [("is a copy", len(IDC))]
+    other = f"IDC_regular_ps50_idx5/{IDC[4]}"
+    path = write_tree(tmp_path / "other", files | copies | {other: png(77, mode="L")})
+    status, message = prepare(f"source: idc\n    path: {path}")
+    assert status == 2
+    assert f"{IDC[4]}: there is a second file of it with other pixels: {other}" in message
+
+
+def test_unknown_labels_are_one_line_a_value(prepare, tmp_path, write_tree, nih):
+    table = nih[TABLE].replace("No Finding", "Pleural Thickening")
+    path = write_tree(tmp_path / "nih", nih | {TABLE: table})
+    ended = prepare(f"source: nih\n    path: {path}")
+    words = "8 times: unknown finding 'Pleural Thickening' (did you mean 'Pleural_Thickening'?)"
+    assert_refused(ended, words)
+    assert len(ended[1].splitlines()) == 3
+
+
+def test_a_split_list_may_have_more_on_its_lines_than_names(prepare, tmp_path, write_tree, nih):
+    splits = {"train_val_list.txt": XRAYS[2:], "test_list.txt": XRAYS[:2]}
+    lists = {
+        name: "".join(f"{id}.png {' '.join('0' * 14)}\r\n" for id in ids).encode("utf-16")
+        for name, ids in splits.items()
+    }
+    path = write_tree(tmp_path / "nih", nih | lists)
+    status, message = prepare(f"source: nih\n    path: {path}")
+    assert status == 0, message
+    origin = json.loads(Path("data/chest/card.json").read_text())["split_origin"]
+    assert "only the first word of each line is read (train_val_list.txt has more)" in origin
+
+
+def test_a_trailing_comma_is_named_by_file_and_line(prepare, tmp_path, write_tree, nih):
+    rows = nih[TABLE].replace("No Finding,1\n", "No Finding,1,\n")
+    ended = prepare(f"source: nih\n    path: {write_tree(tmp_path / 'nih', nih | {TABLE: rows})}")
+    assert_refused(ended, TABLE, "line 2: 4 cells", "They end with ','")
+    assert "skip" not in ended[1]
+
+
+def test_a_zip_from_windows_is_read_and_a_name_twice_is_reported(prepare, tmp_path, images):
+    files = images(IDC)
+    with zipfile.ZipFile(tmp_path / "windows.zip", "w") as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.filename = name.replace("/", "\\")
+            archive.writestr(entry, content)
+    assert prepare(f"source: idc\n    path: {tmp_path / 'windows.zip'}")[0] == 0
+    with zipfile.ZipFile(tmp_path / "windows.zip", "a") as archive:
+        archive.writestr(IDC[3], files[IDC[2]])
+    status, message = prepare(f"source: idc\n    path: {tmp_path / 'windows.zip'}")
+    assert status == 2
+    assert f"{IDC[3]}: occurs more than once in the archive" in message
+
+
+def test_a_zip_that_claims_far_too_much_is_not_opened(prepare, tmp_path, images):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in images(IDC).items():
+            archive.writestr(name, content)
+    content = bytearray((tmp_path / "bomb.zip").read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    content[directory + 24 : directory + 28] = struct.pack("<I", 2**32 - 2)
+    (tmp_path / "bomb.zip").write_bytes(content)
+    ended = prepare(f"source: idc\n    path: {tmp_path / 'bomb.zip'}")
+    assert_refused(ended, "bomb.zip", "when unpacked, more than 100 times as many")
+
+
+def test_a_pipe_in_the_place_of_a_path_is_refused_and_not_waited_for(prepare, tmp_path, write_tree, images):
+    os.mkfifo(tmp_path / "pipe")
+    assert_refused(prepare(f"source: idc\n    path: {tmp_path / 'pipe'}"), "pipe is a named pipe, not a file")
+    path = write_tree(tmp_path / "idc", images(IDC))
+    ended = prepare(f"source: idc\n    path: {path}\n    split_file: {tmp_path / 'pipe'}")
+    assert_refused(ended, "is a named pipe, not a file")
+
+
+def test_params_that_are_a_pipe_are_refused_and_not_waited_for(prepare, capsys):
+    os.mkfifo("params.yaml")
+    assert run_stage(["data", "chest"]) == 2
+    assert "params.yaml cannot be read: is a named pipe, not a file" in capsys.readouterr().err
+
+
+def test_a_full_temporary_folder_is_no_fault_of_the_data(prepare, tmp_path, monkeypatch):
+    file = tmp_path / "breastmnist.npz"
+    np.savez(file, **arrays())
+    info = package.INFO["breastmnist"] | {"MD5": hashlib.md5(file.read_bytes()).hexdigest()}
+    monkeypatch.setitem(package.INFO, "breastmnist", info)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    ended = prepare(f"source: medmnist\n    flag: breastmnist\n    resolution: 28\n    path: {tmp_path}")
+    assert_refused(ended, f"{tempfile.gettempdir()}: No space left on device", "TMPDIR")
+    assert "download" not in ended[1]
+
+
+def test_every_fit_gives_squares_and_only_pad_is_the_default(prepare, tmp_path, write_tree, png):
+    root = write_tree(tmp_path / "idc", {name: png(i, 9, 14, "L") for i, name in enumerate(IDC)})
+    contents = {}
+    for fit in ("", "\n    fit: pad", "\n    fit: crop", "\n    fit: stretch"):
+        assert prepare(f"source: idc\n    path: {root}{fit}")[0] == 0
+        contents[fit] = Path("data/chest/images.npy").read_bytes()
+    first, *others = contents.values()
+    assert first == others[0]
+    assert len(set(contents.values())) == 3
+    status, message = prepare(f"source: idc\n    path: {root}\n    fit: squeeze")
+    assert status == 2
+    assert "datasets.chest.fit" in message

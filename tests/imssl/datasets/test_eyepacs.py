@@ -55,10 +55,14 @@ def test_what_does_not_match_is_bad(tmp_path, write_tree, images, png):
         "10_left": "duplicate id: it has a second row",
         "16_left": "it has a row, but no image file",
         "17": "it does not end with _left or _right",
-        "18_left": "grade '5' is not one of 0, 1, 2, 3, 4",
+        "18_left": "unknown grade '5' (known are 0, 1, 2, 3, 4)",
         "train/19_left.jpeg": "the image has no row",
     }
     assert len(source.samples) == 6
+    assert dict(source.unused) == {
+        "test/20_left.jpeg": "lies in a folder test, which trainLabels.csv does not grade"
+    }
+    assert {sample.attributes["eye"] for sample in source.samples} == {"left", "right"}
 
 
 def test_kaggles_parts_are_explained(tmp_path, write_tree):

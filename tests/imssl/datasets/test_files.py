@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imssl.datasets.files import find, layout_error, one_each, open_files, read_table
+from imssl.datasets.files import find, layout_error, one_each, open_files
 from imssl.datasets.source import BadImage
+from imssl.datasets.text import read_table
 from imssl.errors import UserError
 
 TREE = {
@@ -43,8 +44,8 @@ def test_links_out_of_a_folder_are_refused(tmp_path, write_tree):
     files = open_files(root)
     assert files.names == ["inside.png", "kept.png"]
     assert dict(files.refused) == {
-        "leak.png": "is a link out of the folder",
-        "folder": "is a link to a folder",
+        "leak.png": f"is a link to a place outside the folder: {tmp_path / 'outside'}",
+        "folder": f"is a link to a place outside the folder: {tmp_path}",
     }
 
 

@@ -69,7 +69,7 @@ def test_patients_missing_on_either_side_are_bad(tmp_path, write_tree, tree):
     split = write_split(tmp_path, "patient_id,split\n8863,train\n8865,val\n8866,test\n9999,test\n")
     source = idc.source(write_tree(tmp_path / "idc", tree), split)
     assert [reason for name, reason in source.bad if name.startswith("8864/0/")] == [
-        f"patient 8864 is not in {split}"
+        f"its patient is not in {split}: 8864"
     ] * 3
     assert ("patient 9999", f"is in {split}, but has no images") in source.bad
     assert len(source.bad) == 4
@@ -85,7 +85,10 @@ def test_one_id_in_two_classes_is_bad(tmp_path, write_tree, tree, png):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("patient_id,split\n8863,training\n", "line 2: split 'training' is not one of train, val, test"),
+        (
+            "patient_id,split\n8863,training\n",
+            "line 2: unknown split 'training' \\(did you mean 'train'\\?\\)",
+        ),
         ("patient_id,split\n8863,train\n8863,test\n", "line 3: patient 8863 is in train already"),
         ("patient,split\n8863,train\n", "lacks the column patient_id"),
         ("patient_id,split\n", "lists no patients"),

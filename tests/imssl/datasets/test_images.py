@@ -80,6 +80,19 @@ def test_big_endian_and_thirty_two_bit_greys_are_the_same():
     np.testing.assert_array_equal(decode(encoded(wide, "TIFF"), "x"), expected)
 
 
+@pytest.mark.parametrize(("largest", "bits"), [(255, 8), (256, 12), (4095, 12), (4096, 16), (65535, 16)])
+def test_greys_of_fewer_bits_fill_the_range(largest, bits):
+    values = np.linspace(0, largest, 24).round().astype(np.uint16).reshape(4, 6)
+    decoded = decode(encoded(Image.fromarray(values)), "x")
+    np.testing.assert_array_equal(decoded, np.floor(values / (2**bits - 1) * 255 + 0.5))
+
+
+def test_a_window_is_the_same_for_all_images():
+    values = np.array([[0, 1000, 1500, 2000, 65535]], dtype=np.uint16)
+    decoded = decode(encoded(Image.fromarray(values)), "x", window=(1000, 2000))
+    assert decoded.tolist() == [[0, 0, 128, 255, 255]]
+
+
 def test_values_beyond_sixteen_bits_and_floats_are_refused():
     for pixels in (np.full((2, 2), 70000, dtype=np.int32), np.full((2, 2), -1, dtype=np.int32)):
         with pytest.raises(BadImage, match="outside 16 bits"):
@@ -120,6 +133,42 @@ def test_damaged_bytes_give_pixels_or_a_bad_image_and_nothing_else():
             assert pixels.dtype == np.uint8
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
+def test_the_usual_formats_are_read(kind):
+    assert decode(encoded(Image.new("RGB", (5, 4), (200, 100, 0)), kind), "x").shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "PPM", "ICO", "PCX", "TGA", "PDF"])
+def test_no_other_format_is_tried_whatever_the_name_says(kind, monkeypatch):
+    # PostScript is a program: Pillow would start Ghostscript on it.
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: pytest.fail("a program was started"))
+    with pytest.raises(BadImage, match="unknown format; known are PNG, JPEG, TIFF, BMP, WEBP"):
+        decode(encoded(Image.new("RGB", (20, 20)), kind), "picture.png")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_exif_is_applied(kind, orientation):
+    # A bright corner on dark ground, and where a viewer must show it (EXIF 2.32, tag 0x0112).
+    stored = np.zeros((16, 32), dtype=np.uint8)
+    stored[:8, :8] = 255
+    turned = {
+        1: stored, 2: stored[:, ::-1], 3: stored[::-1, ::-1], 4: stored[::-1], 5: stored.T,
+        6: np.rot90(stored, -1), 7: np.rot90(stored, 2).T, 8: np.rot90(stored),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = decode(encoded(Image.fromarray(stored), kind, exif=exif), "x")
+    decoded = decoded if decoded.ndim == 2 else decoded[..., 0]
+    assert decoded.shape == turned.shape
+    assert np.abs(decoded.astype(int) - turned).mean() < 12
+
+
+def test_damaged_exif_states_no_orientation():
+    content = encoded(Image.fromarray(random_pixels(8, 8)), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert decode(content, "x").shape == (8, 8)
+
+
 def test_other_files_are_bad_images():
     with pytest.raises(BadImage, match="unknown format"):
         decode(b"<html>Sign in to download</html>", "x")
@@ -127,8 +176,14 @@ def test_other_files_are_bad_images():
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded():
     side = int(MOST_PIXELS**0.5) + 1
-    with pytest.raises(BadImage, match="pixels are too many"):
+    with pytest.raises(BadImage, match="too many pixels"):
         decode(encoded(Image.new("1", (side, side))), "x")
+
+
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 1_000_000), (12_001, 10)])
+def test_a_long_strip_is_refused_before_its_square_fills_memory(size):
+    with pytest.raises(BadImage, match="has a side of more than 12,000 pixels"):
+        decode(encoded(Image.new("L", size)), "x")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -146,6 +201,23 @@ def test_padding_is_central_black_and_keeps_the_aspect_ratio(height, width):
     expected = np.zeros((side, side, 3), dtype=np.uint8)
     expected[top : top + height, left : left + width] = 255
     np.testing.assert_array_equal(square, expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 13), (13, 8), (9, 12)])
+def test_a_crop_keeps_the_middle(height, width):
+    pixels = random_pixels(height, width, 3)
+    side = min(height, width)
+    top, left = (height - side + 1) // 2, (width - side + 1) // 2
+    expected = pixels[top : top + side, left : left + side]
+    np.testing.assert_array_equal(to_square(pixels, side, 3, "crop"), expected)
+
+
+def test_stretching_keeps_all_pixels():
+    pixels = np.repeat(np.repeat(random_pixels(4, 4), 8, axis=0), 16, axis=1)
+    stretched = to_square(pixels, 64, 1, "stretch")[..., 0]
+    expected = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(stretched, expected)
+    assert np.abs(stretched[2::16, 2::16].astype(int) - pixels[1::8, 2::16]).max() < 60
 
 
 def test_the_right_size_is_left_alone():

@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from imssl.datasets import eyepacs, idc, kaggle, nih
+from imssl.datasets.source import NotThere
 from imssl.errors import UserError
 
 ADAPTERS = {
@@ -55,14 +56,15 @@ with zipfile.ZipFile(target / "breast-histopathology-images.zip", "w") as archiv
 def test_the_client_fetches_what_is_missing(tmp_path, client, name):
     called = client(MAKE_IDC)
     path = tmp_path / "raw" / name
+    with pytest.raises(NotThere):
+        idc.source(path, None)
+    assert not called.exists(), "only fetch may download"
+    kaggle.fetch(kaggle.IDC, path)
     source = idc.source(path, None)
     assert [sample.id for sample in source.samples] == ["a"]
     assert called.read_text() == "datasets download -d paultimothymooney/breast-histopathology-images -p"
     assert path.is_file() == (name == "idc.zip")
     assert [file.name for file in (tmp_path / "raw").iterdir()] == [name]
-    called.unlink()
-    idc.source(path, None)
-    assert not called.exists()
 
 
 def test_competitions_have_their_own_command(tmp_path, client):

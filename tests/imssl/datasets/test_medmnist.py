@@ -8,6 +8,7 @@ import torchvision
 from imssl.datasets import medmnist
 from imssl.datasets.prepare import prepare
 from imssl.datasets.prepared import read_prepared
+from imssl.datasets.source import NotThere
 from imssl.errors import UserError
 
 
@@ -88,7 +89,7 @@ def test_without_a_network_the_user_learns_what_to_fetch(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", no_network)
     info = package.INFO["retinamnist"]
     with pytest.raises(UserError) as raised:
-        medmnist.source("retinamnist", 224, tmp_path / "raw")
+        medmnist.download(medmnist.published_file("retinamnist", 224, tmp_path / "raw"))
     for part in (
         "not known",
         info["url_224"],
@@ -108,6 +109,10 @@ def test_what_is_missing_is_downloaded(tmp_path, publish, monkeypatch):
         (tmp_path / "new" / root / filename).write_bytes(content)
 
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", download)
+    with pytest.raises(NotThere, match=package.INFO["retinamnist"]["MD5"]):
+        medmnist.source("retinamnist", 28, tmp_path / "new")
+    assert not (tmp_path / "new").exists(), "only download may download"
+    medmnist.download(medmnist.published_file("retinamnist", 28, tmp_path / "new"))
     assert len(medmnist.source("retinamnist", 28, tmp_path / "new").samples) == 13
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["retinamnist.npz"]
 

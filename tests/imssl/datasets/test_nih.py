@@ -3,6 +3,7 @@ import pytest
 from imssl.datasets import nih
 from imssl.datasets.prepare import prepare
 from imssl.datasets.prepared import read_prepared
+from imssl.datasets.text import unknown_value
 from imssl.errors import UserError
 
 ROWS = {
@@ -103,7 +104,7 @@ def test_what_does_not_match_is_bad(tmp_path, write_tree, tree, png):
         "images_002/00000001_000.png": "duplicate id: images_001/images/00000001_000.png has the same name",
         "00000001_000.png": "duplicate id: it has a second row",
         "00000005_000.png": "it has a row, but no image file",
-        "00000006_000.png": "unknown finding 'Fracture'",
+        "00000006_000.png": unknown_value("finding", "Fracture", [*nih.CLASSES, nih.NO_FINDING]),
         "00000007_000.png": "its row has no patient id",
         "00000008_000.png": "it is in no split list",
         "images_001/images/00000009_000.png": "the image has no row",
@@ -149,3 +150,28 @@ def test_the_sample_of_the_real_set(tmp_path, samples_folder):
     assert [(c.samples, c.patients) for c in card.counts.values()] == [(725, 189), (94, 24), (181, 51)]
     assert [c.per_class["Hernia"] for c in card.counts.values()] == [9, 0, 0]
     assert card.skipped == []
+
+
+def test_age_sex_and_view_are_attributes(tmp_path, write_tree, tree):
+    header = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+        "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],\n"
+    )
+    ages = ("058Y", "7", "011M", "", "about 40")
+    tree["Data_Entry_2017.csv"] = header + "".join(
+        f"{file},{findings},0,{patient},{age},F,PA,2682,2749,0.143,0.143,\n"
+        for (file, (findings, patient)), age in zip(ROWS.items(), ages, strict=True)
+    )
+    source = nih.source(write_tree(tmp_path / "nih", tree))
+    assert source.attributes == ["age", "sex", "view"]
+    assert {(s.attributes["sex"], s.attributes["view"]) for s in source.samples} == {("F", "PA")}
+    assert [s.attributes["age"] for s in source.samples] == ["58", "7", "0", "", "about 40"]
+
+
+def test_a_table_without_these_columns_gives_no_attributes(tmp_path, write_tree, tree):
+    tree["Data_Entry_2017.csv"] = "Image Index,Finding Labels,Patient ID\n" + "".join(
+        f"{file},{findings},{patient}\n" for file, (findings, patient) in ROWS.items()
+    )
+    source = nih.source(write_tree(tmp_path / "nih", tree))
+    assert list(source.attributes) == []
+    assert [s.attributes for s in source.samples] == [{}] * 5

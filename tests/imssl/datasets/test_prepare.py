@@ -131,20 +131,32 @@ def test_bad_images_are_all_named_and_nothing_is_written(tmp_path, make_source):
 
 
 def test_at_most_twenty_bad_images_are_named(tmp_path, make_source):
-    source = make_source(SPLITS, bad=[(f"file {i}", "is empty") for i in range(25)])
+    source = make_source(SPLITS, bad=[(f"file {i}", f"is empty {i}") for i in range(25)])
     with pytest.raises(UserError, match="and 5 more") as raised:
         run(source, tmp_path)
     assert str(raised.value).count("is empty") == 20
+
+
+def test_many_images_with_the_same_fault_are_one_line(tmp_path, make_source):
+    bad = [(f"file {i}", f"duplicate id: {i} has the same name") for i in range(2000)]
+    with pytest.raises(UserError, match="2,000 times: duplicate id: file 0, file 1, ") as raised:
+        run(make_source(SPLITS, bad=bad), tmp_path)
+    assert len(str(raised.value).splitlines()) == 3
 
 
 def test_bad_images_can_be_left_out(tmp_path, make_source):
     whole = make_source(SPLITS)
     source = failing(replace(whole, bad=[("row 7", "no file")]), "val-001", "test-002")
     card = run(source, tmp_path / "skipped", on_bad_image="skip")
-    assert [(entry.file, entry.reason) for entry in card.skipped] == [
-        ("row 7", "no file"),
-        ("test-002.png", "the file is empty"),
-        ("val-001.png", "the file is empty"),
+    assert [(entry.reason, entry.count, entry.first) for entry in card.skipped] == [
+        ("the file is empty", 2, ["test-002.png", "val-001.png"]),
+        ("no file", 1, ["row 7"]),
+    ]
+    assert (tmp_path / "skipped" / "skipped.csv").read_text().splitlines() == [
+        "file,reason,status",
+        "row 7,no file,skipped",
+        "test-002.png,the file is empty,skipped",
+        "val-001.png,the file is empty,skipped",
     ]
     assert card.counts["val"].samples == 3
     # Otherwise the files are those of a source that never had these images.
@@ -158,7 +170,7 @@ def test_equal_pixels_are_found(tmp_path, make_source):
     source = make_source(SPLITS)
     twin = next(sample for sample in source.samples if sample.id == "train-000")
     twins = replace(source, read=lambda s: source.read(twin if s.id == "val-000" else s))
-    with pytest.raises(UserError, match="val-000: has the same pixels as train-000"):
+    with pytest.raises(UserError, match="val-000: has the same pixels as an earlier image: train-000"):
         run(twins, tmp_path)
     card = run(twins, tmp_path, on_bad_image="skip")
     assert card.counts["val"].samples == 3
@@ -250,5 +262,5 @@ def test_an_error_in_the_adapter_is_not_swallowed(tmp_path, make_source):
 def test_the_card_is_plain_json_without_times(tmp_path, make_source):
     run(make_source(SPLITS), tmp_path)
     card = json.loads((tmp_path / "card.json").read_text())
-    assert card["schema_version"] == 1
+    assert card["schema_version"] == 2
     assert not [key for key in card if "time" in key or "date" in key]

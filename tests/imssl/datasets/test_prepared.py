@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from imssl.datasets.prepare import prepare
-from imssl.datasets.prepared import discard_images, read_card, read_prepared, writing_images
+from imssl.datasets.prepared import (
+    discard_images,
+    read_card,
+    read_prepared,
+    read_without_images,
+    writing_images,
+)
 from imssl.errors import UserError
 
 
@@ -35,6 +41,17 @@ def test_images_are_an_ordinary_npy_file(folder):
     assert images.shape == (10, 8, 8, 1)
 
 
+def test_what_looks_at_no_image_needs_none(folder):
+    whole = read_prepared(folder)
+    (folder / "images.npy").unlink()
+    without = read_without_images(folder)
+    assert without.samples.equals(whole.samples)
+    assert (without.card, without.images.shape) == (whole.card, (0, 8, 8, 1))
+    (folder / "samples.csv").write_text("id\n")
+    with pytest.raises(UserError, match=r"samples.csv is damaged"):
+        read_without_images(folder)
+
+
 def damage_card(folder, **changes):
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | changes))
@@ -45,7 +62,7 @@ def damage_card(folder, **changes):
     [
         lambda folder: (folder / "card.json").write_text("{"),
         lambda folder: (folder / "card.json").write_bytes(b"\xff"),
-        lambda folder: damage_card(folder, schema_version=2),
+        lambda folder: damage_card(folder, schema_version=1),
         lambda folder: damage_card(folder, extra=1),
         lambda folder: damage_card(folder, image_shape=[16, 16, 1]),
         lambda folder: (folder / "samples.csv").unlink(),

@@ -13,10 +13,11 @@ from PIL import Image
 
 from bench.cells.records import read_record
 from imssl.checkpoint import load_checkpoint, save_checkpoint
-from imssl.datasets.files import open_files, read_table
+from imssl.datasets.files import open_files
 from imssl.datasets.images import decode
 from imssl.datasets.prepared import read_card
 from imssl.datasets.source import BadImage
+from imssl.datasets.text import read_table
 from imssl.errors import UserError
 
 # Pillow warns of what it then refuses.

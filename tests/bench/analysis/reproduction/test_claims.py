@@ -1,6 +1,7 @@
 """Verdicts: planted truths are found, noise is inconclusive, holes and phantoms judge nothing."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from bench.analysis.reproduction.evidence import MEASURES, Effect
 from bench.analysis.reproduction.ledger import ledger_table
 from bench.analysis.reproduction.verdicts import (
     SMALLER,
+    UNTOLD,
     Claim,
     Needed,
     compared_with_reported,
@@ -21,6 +23,7 @@ from bench.analysis.reproduction.verdicts import (
 )
 from bench.protocol.cell import Cell
 from bench.summary.estimated_mean import EstimatedMean
+from imssl.settings.labels import LabelSet
 from tests.simulations.verdicts import false_verdicts
 
 PAPER = ("moco-mse", "moco-barlow")
@@ -30,9 +33,12 @@ PAPER = ("moco-mse", "moco-barlow")
 def judged(protocol_of, results_of, summary_of, monkeypatch):
     """The claims of a simulated run, by claim and method; its images count as real unless said otherwise."""
 
-    def judge(skill=lambda cell, block: 1, synthetic=(), changes=None, **simulated):
+    def judge(skill=lambda cell, block: 1, synthetic=(), changes=None, left_out=None, **simulated):
         protocol = protocol_of(**(changes or {}))
         results = results_of(protocol, skill, **simulated)
+        if left_out:
+            cells = {cell: left_out(cell) for cell in results.states if cell.stage == "reuse"}
+            results = replace(results, left_out={cell: of for cell, of in cells.items() if of})
         monkeypatch.setattr("bench.analysis.reproduction.claims.synthetic_datasets", lambda *_: synthetic)
         tables = claim_tables(summary_of(protocol, results))
         assert list(tables["claims"].columns) == ClaimRow.columns()
@@ -69,6 +75,59 @@ def test_planted_gains_are_reproduced(judged):
     np.testing.assert_allclose(early["effect"], 0.1, atol=1e-12)
     np.testing.assert_allclose(table.loc["more-feature-reuse"]["effect"], 0.3, atol=1e-12)
     np.testing.assert_allclose(table.loc["lower-ks-distance"]["effect"], 0.2, atol=1e-12)
+
+
+def scattered(cell):
+    """CKA without each of ten patients, of four blocks and two shares; alike in all seeds."""
+    deviations = np.random.default_rng(len(cell.dataset + cell.method)).normal(size=(4, 10))
+    patients = np.array([f"p{i}" for i in range(10)])
+    return {"patients": patients, "0.01": 0.5 + 0.01 * deviations, "1": 0.5 + 0.02 * deviations}
+
+
+def by_hand(contrast):
+    """The jackknife's variance of (10,) values."""
+    return 9 / 10 * ((contrast - contrast.mean()) ** 2).sum()
+
+
+def test_claims_on_feature_reuse_are_about_other_patients_too(judged):
+    planted = lambda cell, block: 0.9 - block / 20 + cell.seed / 1000  # noqa: E731
+    narrow, wide = judged(cka=planted), judged(cka=planted, left_out=scattered)
+    key = ("early-blocks-change-less", "moco-mse")
+    assert narrow.loc[key, "covers"].startswith(
+        "seeds only (one: moco-mse: cells that were computed or packed"
+    )
+    assert wide.loc[key, "covers"] == "test patients and seeds"
+    effects = judged.effects.loc[[key]].set_index("dataset")
+    for dataset in ("one", "two"):
+        cell = scattered(Cell("reuse", dataset, "moco-mse", 0))
+        mean = (cell["0.01"] + cell["1"]) / 2
+        patients = by_hand(mean[:2].mean(axis=0) - mean[2:].mean(axis=0))
+        # All blocks rise alike with the seed, so that of the difference nothing scatters over seeds.
+        half = stats.t.ppf(0.975, 9) * math.sqrt(patients)
+        row = effects.loc[dataset]
+        assert (row["high"] - row["low"]) / 2 == pytest.approx(half, rel=1e-6)
+    gain = ("more-feature-reuse", "moco-mse")
+    assert wide.loc[gain, "high"] - wide.loc[gain, "low"] > narrow.loc[gain, "high"] - narrow.loc[gain, "low"]
+    assert wide.loc[gain, "effect"] == narrow.loc[gain, "effect"]
+
+
+def test_one_method_of_an_earlier_version_is_named(judged):
+    table = judged(
+        left_out=lambda cell: None if (cell.method, cell.dataset) == ("moco", "two") else scattered(cell)
+    )
+    covers = table.loc[("more-feature-reuse", "moco-mse"), "covers"]
+    assert covers.startswith("test patients and seeds, on some data sets seeds only (two: moco: cells that")
+    assert table.loc[("early-blocks-change-less", "moco-mse"), "covers"] == "test patients and seeds"
+
+
+def test_the_claim_on_outputs_is_about_other_patients_too(judged):
+    """Equal distances in all seeds leave the patients' part alone."""
+    table = judged(better)
+    row = table.loc[("lower-ks-distance", "moco-mse")]
+    assert row["covers"] == "test patients and seeds"
+    assert row["high"] - row["low"] > 0.01
+    one = judged(better, changes={"seeds": [0]}).loc[("lower-ks-distance", "moco-mse")]
+    assert one["covers"] == "test patients only"
 
 
 def test_planted_losses_are_contradicted(judged):
@@ -164,6 +223,7 @@ def test_the_size_is_held_against_the_reported_one(judged):
     assert compared_with_reported(0.05, 0.01, 0.04) == "smaller than reported"
     assert compared_with_reported(0.05, 0.01, 0.06) == "compatible with that reported"
     assert compared_with_reported(0.05, 0.07, 0.08) == "larger than reported"
+    assert compared_with_reported(0.05, -0.03, 0.06) == UNTOLD
 
 
 def test_the_verdict_names_the_scale_of_the_run(judged):
@@ -180,8 +240,8 @@ def test_the_ledger_has_the_aspects_that_the_scale_is_read_from(protocol_of, res
 def test_what_a_run_could_find_does_not_depend_on_what_it_found(judged):
     table = judged(better)
     assert (table.loc["gain-with-few-labels", "detectable"] > 0).all()
-    found = EstimatedMean(0.3, 0.0001, 100, 0.0002, 4, seeds=3, units=101)
-    nothing = EstimatedMean(0.0, 0.0001, 100, 0.0002, 4, seeds=3, units=101)
+    found = EstimatedMean(0.3, 0.0001, 100, ((0.0002, 4),), seeds=3, units=101)
+    nothing = EstimatedMean(0.0, 0.0001, 100, ((0.0002, 4),), seeds=3, units=101)
     assert detectable_effect(found, 0.95) == detectable_effect(nothing, 0.95)
 
 
@@ -189,11 +249,19 @@ def test_false_verdicts_are_as_rare_as_promised():
     """Twelve claims without any effect: with one seed the rule `mean` reproduced 16 to 30% of each."""
     trials = 300
     assert false_verdicts(seeds=1, trials=20) == 0
-    assert false_verdicts(seeds=3, trials=trials) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+    for across in (0.0, 0.9):
+        wrong = false_verdicts(seeds=3, trials=trials, across=across)
+        assert wrong <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+
+
+@pytest.mark.parametrize(("seeds", "found"), [([0], False), ([0, 1], False), ([0, 1, 2], True)])
+def test_with_too_few_seeds_nothing_can_be_found(judged, seeds, found):
+    table = judged(better, changes={"seeds": seeds})
+    assert table["detectable"].notna().all() == found
 
 
 def test_a_hole_has_no_verdict(judged):
-    hole = Cell("finetune", "two", "moco", 1, 0.01)
+    hole = Cell("finetune", "two", "moco", 1, LabelSet(0.01))
     table = judged(better, holes={hole: "failed", Cell("ks", "one", "moco-mse", 0): "stale"})
     for claim in ("gain-with-few-labels", "never-clearly-worse"):
         assert set(table.loc[claim]["verdict"]) == {"none"}
@@ -214,7 +282,7 @@ def test_without_the_papers_methods_or_moco_there_is_a_row_that_says_so(judged):
 
 
 def estimate(effect, patient=0.0, seed=0.0, seeds=5):
-    return EstimatedMean(effect, patient**2, 1000, seed**2, 1000, seeds, units=100)
+    return EstimatedMean(effect, patient**2, 1000, ((seed**2, 1000),), seeds, units=100)
 
 
 @pytest.mark.parametrize(
@@ -257,8 +325,8 @@ def test_data_sets_weigh_alike_whatever_their_metric():
     claim = Claim(
         id="c", claim="", made_in="", reported="", measure="", measured="", rule="mean", margin=0.02
     )
-    auroc = Effect("a", "", estimate(0.02, 0.001).scaled(2), scale=2.0)
-    kappa = Effect("k", "", estimate(0.04, 0.001))
+    auroc = Effect("a", "", estimate(0.02, 0.001).scaled(2), scale=2.0, rows=((0.04,) * 5,))
+    kappa = Effect("k", "", estimate(0.04, 0.001), rows=((0.04,) * 5,))
     assert judge(claim, [auroc], 0.95, 3).effect == judge(claim, [kappa], 0.95, 3).effect == 0.04
     assert auroc.in_metric.value == pytest.approx(0.02)
 

@@ -12,17 +12,31 @@ from pathlib import Path
 import pytest
 
 import bench
+import imssl
 from tests.bench.launch.warm_start.project import RUN_STAGE, Project
 
-LAUNCH = ("__init__", "warm_start", "warm_server")
+# What is imported before the stage itself.
+COPIED = (
+    "__init__.py",
+    "stage.py",
+    *(f"launch/{name}.py" for name in ("__init__", "warm_start", "warm_server")),
+    *(f"machine/{name}.py" for name in ("__init__", "failures", "interpreter", "stop", "system", "watched")),
+    *(
+        f"protocol/{name}.py"
+        for name in ("__init__", "source_files/__init__", "source_files/at_start", "source_files/places")
+    ),
+)
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
-    (folder / "bench" / "launch").mkdir(parents=True)
-    for name in ("__init__.py", "stage.py", *(f"launch/{name}.py" for name in LAUNCH)):
+    for name in COPIED:
+        (folder / "bench" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(bench.__file__).parent / name, folder / "bench" / name)
+    (folder / "imssl").mkdir()
+    for name in ("__init__.py", "durable.py", "errors.py", "operating_system.py"):
+        shutil.copy(Path(imssl.__file__).parent / name, folder / "imssl" / name)
     (folder / "bench" / "launch" / "run_stage.py").write_text(RUN_STAGE)
     file = folder / "bench" / "launch" / "warm_server.py"
     few = 'LIBRARIES = ("decimal",)'

@@ -42,7 +42,7 @@ class Project:
 
     def run(self, code: str, stdin: str = "", **environment: str) -> tuple[int, str]:
         process = self.start(code, **environment)
-        output, _ = process.communicate(stdin, timeout=60)
+        output, _ = process.communicate(stdin, timeout=600)
         return process.returncode, output
 
     def server(self) -> int:
@@ -58,7 +58,7 @@ class Project:
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(0.01)

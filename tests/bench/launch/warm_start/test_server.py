@@ -43,7 +43,7 @@ def test_ctrl_c_while_the_server_imports_stops_the_stage(slow):
     wait_for(lambda: list(slow.temporary.glob("*/*.sock")), "the server listens")
     time.sleep(0.3)
     client.send_signal(signal.SIGINT)
-    client.communicate(timeout=30)
+    client.communicate(timeout=600)
     assert client.returncode == 130
 
 
@@ -52,8 +52,8 @@ def test_a_client_whose_server_dies_while_it_imports_runs_the_stage_itself(slow)
     wait_for(lambda: list(slow.temporary.glob("*/*.sock")), "the server listens")
     time.sleep(0.3)
     subprocess.run(["pkill", "-KILL", "-f", str(slow.address())], check=True)
-    output, _ = client.communicate(timeout=30)
-    assert (client.returncode, output) == (9, f"{os.getpid()}\n")
+    output, _ = client.communicate(timeout=600)
+    assert (client.returncode, output) == (9, f"{client.pid}\n")
 
 
 @pytest.mark.parametrize("sent", ["nothing", "half a size", "a size", "half a request", "no json"])
@@ -69,7 +69,10 @@ def test_a_client_that_goes_away_does_no_harm(project, sent):
             client.sendall({"a size": b"", "half a request": b"x" * 50, "no json": b"x" * 100}[sent])
     open_files = len(list(Path(f"/proc/{server}/fd").iterdir()))
     assert project.run("import os; print(os.getppid())") == (0, f"{server}\n")
-    assert len(list(Path(f"/proc/{server}/fd").iterdir())) <= open_files
+    end = time.monotonic() + 600
+    while len(list(Path(f"/proc/{server}/fd").iterdir())) > open_files:  # it closes them when it has answered
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_killed_server_is_replaced(project):
@@ -100,7 +103,7 @@ def test_the_server_ends_when_nothing_comes_but_not_while_a_stage_runs(project, 
     environment = os.environ | {"PYTHONPATH": str(project.folder)}
     ended = subprocess.run([sys.executable, "-c", client], cwd=project.folder, env=environment, check=False)
     assert ended.returncode == 9
-    assert server.wait(timeout=30) == 0
+    assert server.wait(timeout=600) == 0
     assert not address.exists()
 
 
@@ -125,10 +128,10 @@ def test_a_request_that_the_server_never_read_is_run_by_the_client(project, tmp_
     wait_for(lambda: len(connection.recv(1, socket.MSG_PEEK)) == 1, "the request arrives")
     connection.close()
     listener.close()
-    assert process.communicate(timeout=60)[0] == "None\n"
+    assert process.communicate(timeout=600)[0] == "None\n"
 
 
-COLD = "import os, sys; print(os.getpid(), 'decimal' in sys.modules)"
+COLD = "import os, sys; print(os.getppid(), 'decimal' in sys.modules)"
 
 
 def test_a_stage_runs_in_the_client_where_no_server_can_be_had(project, tmp_path):
@@ -142,7 +145,7 @@ def test_a_stage_runs_in_the_client_where_no_server_can_be_had(project, tmp_path
         if folder.name == "open":
             (folder / f"imssl-bench-{os.getuid()}").mkdir(mode=0o755)
         process = project.start(COLD, **environment)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=600)
         assert output == f"{process.pid} False\n", environment
     assert list(project.temporary.iterdir()) == []
 

@@ -59,7 +59,7 @@ def test_environment_and_folder_are_those_of_the_client(project, tmp_path):
     other.mkdir()
     code = "import os, time; print(os.getcwd()); print(os.environ.get('GIVEN')); print(time.tzname[0])"
     process = project.start(code, cwd=other, GIVEN="ä=b", TZ="UTC-3")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=600)
     assert output.splitlines()[:2] == [str(other), "ä=b"]
     assert project.run(code, TZ="Asia/Tokyo")[1].split()[1:] == ["None", "JST"]
 
@@ -110,7 +110,7 @@ def test_ctrl_c_reaches_the_stage(project, tmp_path):
     process = project.start(f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(60)")
     wait_for(started.exists, "the stage starts")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=600)
     assert (process.returncode, output) == (130, "interrupted\n")
 
 
@@ -126,7 +126,7 @@ def test_a_stage_ends_with_its_client(project, tmp_path):
     stage = int(pid_file.read_text())
     assert runs(stage)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     wait_for(lambda: not runs(stage), "the stage ends")
     assert project.run("status = 5")[0] == 5
 
@@ -146,13 +146,32 @@ def test_two_clients_at_once_are_served_at_once(project, tmp_path):
         project.start(code.format(folder=str(tmp_path), names=names, status=status))
         for names, status in pairs
     ]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
     assert [process.returncode for process in processes] == [3, 4]
     assert {int(output) for output in outputs} == {server}
 
 
 def test_two_clients_that_find_no_server_start_one(project):
     processes = [project.start("import os; print(os.getppid())") for _ in range(3)]
-    servers = {int(process.communicate(timeout=60)[0]) for process in processes}
+    servers = {int(process.communicate(timeout=600)[0]) for process in processes}
     project.servers |= servers
     assert len(servers) == 1
+
+
+def test_the_project_is_imported_once_until_a_source_is_saved(project):
+    run_stage = project.folder / "bench" / "launch" / "run_stage.py"
+    run_stage.write_text(f"import os\nIMPORTED_BY = os.getpid()\n{RUN_STAGE}")
+    code = (
+        "from bench.launch import run_stage as r; import os; print(r.IMPORTED_BY, os.getppid(), os.getpid())"
+    )
+    first, second, third = (project.run(code)[1].split() for _ in range(3))
+    server = first[1]
+    project.servers.add(int(server))
+    assert first[0] == first[2]  # a first stage does not wait for it
+    assert second[0] == third[0] == server
+    # A file that is saved as it was has been saved all the same, and so has a new one.
+    for name in ("launch/run_stage.py", "new.py"):
+        file = project.folder / "bench" / name
+        file.write_text(file.read_text() if file.exists() else "value = 1\n")
+        imported_by, parent, stage = project.run(code)[1].split()
+        assert (imported_by, parent) == (stage, server)

@@ -1,0 +1,1 @@
+"""Verbs on what a run has found: report, trust, sharing."""

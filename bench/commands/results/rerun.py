@@ -1,0 +1,103 @@
+"""``bench rerun``: computes one cell anew and compares it with what is kept of it."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from bench.commands.terminal.console import complete_cell, console
+
+if TYPE_CHECKING:
+    from bench.trust.compared_files import FileComparison
+    from bench.trust.verify.rerun import Rerun
+
+
+def rerun(
+    cell: Annotated[
+        str,
+        typer.Argument(
+            help="Its name: stage/dataset/method/seed-N, and its labels where the stage has a cell for each, "
+            "such as finetune/phantom-chest/moco/seed-0/fraction-0.1.",
+            autocompletion=complete_cell,
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Compute one cell again, in a scratch folder, and compare it file by file with what is kept of it.
+
+    What it builds on is taken as it is kept, and computed first where it is kept nowhere. On the same
+    processor or GPU and with the same versions of the packages every bit must agree; elsewhere the
+    difference is shown beside that between two seeds, which is its bound. Nothing in the project is changed.
+    Exit status 0: equal; 1: it differs, within the bound or not.
+    """
+    from bench.cells.store.last_checks import digest_of_results, keep, records_at
+    from bench.commands.terminal.progress import progress_of
+    from bench.machine.lock import shared
+    from bench.protocol.cell import cell_named
+    from bench.protocol.protocol import read_protocol
+    from bench.trust.verify.rerun import rerun_cell
+
+    protocol = read_protocol()
+    wanted = cell_named(cell, protocol)
+    with shared("bench rerun"), progress_of("rerun") as on_progress:
+        result = rerun_cell(wanted, protocol, on_progress)
+    verdict = f"{wanted.name} {verdict_of(result)}"
+    content = {"cell": wanted.name, "equal": result.equal, "agrees": result.agrees, **asdict(result)}
+    about = digest_of_results(records_at([wanted]))
+    keep("rerun", verdict, content, fine=result.agrees, about=about)
+    if as_json:
+        typer.echo(json.dumps(content, indent=1))
+    else:
+        print_rerun(result)
+        typer.echo(verdict)
+    raise typer.Exit(0 if result.equal else 1)
+
+
+def verdict_of(rerun: "Rerun") -> str:
+    """How a cell has come out, in words that follow its name."""
+    if rerun.equal:
+        return "came out equal, bit for bit"
+    if rerun.failure:
+        return f"has failed this time: {rerun.failure}"
+    if not rerun.elsewhere:
+        return "differs, although processor and package versions are those of the record: not a bit should"
+    if rerun.agrees:
+        return "differs, and by no more than two seeds do: it was computed elsewhere at first"
+    if any(file.between_seeds is None for file in rerun.files if not file.equal):
+        return "differs; it was computed elsewhere at first, and no second seed says how much is usual"
+    return "differs by more than two seeds do, more than another machine or version explains"
+
+
+def print_rerun(rerun: "Rerun") -> None:
+    """Print how each file of a cell that was computed again compares, and what was another machine."""
+    out = console()
+    if rerun.computed_for_it:
+        out.print(f"kept nowhere, so computed first: {escape(', '.join(rerun.computed_for_it))}")
+    heading = f"\ncomputed again: [bold]{escape(rerun.title)}[/] in {rerun.seconds:.1f} s"
+    out.print(heading, highlight=False)
+    table = Table("file", "", "largest difference", "between seeds", box=None, pad_edge=False)
+    for file in rerun.files:
+        words = _comparison(file, bool(rerun.elsewhere))
+        table.add_row(file.name, words, _size(file.difference), _size(file.between_seeds))
+    out.print(table)
+    for origin in rerun.elsewhere:
+        out.print(f"computed elsewhere at first, so it may differ as two seeds do: {escape(origin)}")
+
+
+def _comparison(file: "FileComparison", elsewhere: bool) -> str:
+    if file.equal:
+        return "bit for bit"
+    if not elsewhere:
+        return "[red]differs[/]"
+    if file.within_seeds:
+        return "differs, no more than two seeds"
+    if file.between_seeds is None:
+        return "[red]differs, and no second seed says how much is usual[/]"
+    return "[red]differs more than two seeds[/]"
+
+
+def _size(difference: float | None) -> str:
+    return "-" if difference is None else f"{difference:.3g}"

@@ -1,0 +1,1 @@
+"""Verbs that run, foretell, watch and tune."""

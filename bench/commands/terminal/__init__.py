@@ -1,0 +1,1 @@
+"""What every verb shares: how the console prints, counts and writes how long something takes."""

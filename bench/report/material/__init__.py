@@ -1,0 +1,1 @@
+"""What charts, tables and pages are made from: counts, distributions, diagrams, images, words."""

@@ -1,0 +1,36 @@
+// Heads of columns stay in sight while the page scrolls. Their tables lie in boxes that scroll sideways, and a sticky
+// head sticks to its box, not to the page: so the page moves it within the box, below the bar of filters.
+const bar = document.querySelector(".bar");
+const boxesInView = new Map();
+let isMoveDue = false;
+
+function moveHeads() {
+  isMoveDue = false;
+  const top = Math.max(0, bar?.getBoundingClientRect().bottom ?? 0);
+  // All is measured before anything is moved, so that the page is laid out once.
+  const moves = [...boxesInView].map(([box, head]) => {
+    const room = box.clientHeight - head.offsetHeight;
+    return [head, Math.min(Math.max(0, top - box.getBoundingClientRect().top), Math.max(0, room))];
+  });
+  for (const [head, by] of moves) head.style.transform = by ? `translateY(${by}px)` : "";
+}
+
+function moveHeadsSoon() {
+  if (isMoveDue) return;
+  isMoveDue = true;
+  requestAnimationFrame(moveHeads);
+}
+
+function wireHeads(tables) {
+  const heads = new Map(tables.map(({ element }) => [element.closest(".scroll"), element.tHead]));
+  const observer = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) boxesInView.set(target, heads.get(target));
+      else boxesInView.delete(target);
+    }
+    moveHeadsSoon();
+  });
+  for (const box of heads.keys()) if (box) observer.observe(box);
+  for (const name of ["scroll", "resize", "shown"]) addEventListener(name, moveHeadsSoon, { passive: true });
+  document.addEventListener("toggle", moveHeadsSoon, { capture: true, passive: true });
+}
