@@ -23,7 +23,9 @@ def departures(method: type[Method]) -> list[str]:
     """
     words = [PATIENTS] if any(_reads_patients(kind) for kind in method.__mro__) else []
     return words + [
-        told for name, told in OVERRIDDEN.items() if getattr(method, name) is not getattr(Method, name)
+        departure
+        for name, departure in OVERRIDDEN.items()
+        if getattr(method, name) is not getattr(Method, name)
     ]
 
 

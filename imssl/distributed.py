@@ -177,9 +177,9 @@ def agreed(*answers: bool) -> tuple[bool, ...]:
     """The first process's answers, on every process; all processes must ask at the same point."""
     if _joined.number == 1:
         return answers
-    told = torch.tensor(answers, dtype=torch.uint8)
-    dist.broadcast(told, src=0)
-    return tuple(map(bool, told.tolist()))
+    first = torch.tensor(answers, dtype=torch.uint8)
+    dist.broadcast(first, src=0)
+    return tuple(map(bool, first.tolist()))
 
 
 @contextmanager

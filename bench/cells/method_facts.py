@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cells.files import STORE, write_json
+from bench.cells.files import STORE
 from bench.cells.fingerprints import digest, method_fingerprint
 from bench.protocol.protocol import Protocol, values
 from bench.protocol.registry import different_settings, load_method, method_file, shown
+from imssl.durable import write_text
 from imssl.errors import UserError
 from imssl.operating_system import takes_portable_ways
 from imssl.regular_file import checksum
@@ -92,7 +93,8 @@ def method_facts(protocol: Protocol, methods: Sequence[str] | None = None) -> di
         for method, facts in _asked(list(unknown.values()), protocol).items():
             _known[keys[method]] = facts
             if STORE.is_dir():  # a command that only looks leaves nothing behind in a new project
-                write_json(_file(keys[method]), asdict(facts))
+                # In the order in which the file declares its settings, as when they were asked for just now.
+                write_text(_file(keys[method]), json.dumps(asdict(facts), allow_nan=False))
     return {method: _known[key] for method, key in keys.items()}
 
 

@@ -195,10 +195,10 @@ def _refuse_unfit(
                 continue
             encoder = new_encoder(trial.timed_encoder, data.channels, seed=0)
             scale = Scale(data.images, data.size, request.batch_size)
-            told = training_set(Situation(scale, data.channels, data.steps))
+            images = training_set(Situation(scale, data.channels, data.steps))
             try:
                 with trial.watch.watching(), initialising(0, "method"):
-                    trial.method(encoder, on_datasets.get((row, data.name), values), told)
+                    trial.method(encoder, on_datasets.get((row, data.name), values), images)
             except (Exception, SystemExit) as error:
                 fault = at_fault(error, trial.source)
                 raise UserError(f"{row} cannot be run on data set {data.name}:\n{fault}") from None

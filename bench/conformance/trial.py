@@ -52,7 +52,7 @@ class Scale:
     """How large the run of a trial is.
 
     Attributes:
-        images: number of training images that the method is told; there are as many different ones.
+        images: number of training images that the method is given; there are as many different ones.
         size: side of the images in pixels.
         batch_size: images in a step.
     """

@@ -50,12 +50,12 @@ class DatasetRequest:
     follow_links: tuple[str, ...]
 
 
-def propose(request: DatasetRequest, told: Callable[[Seen], None] | None = None) -> Proposal:
+def propose(request: DatasetRequest, on_seen: Callable[[Seen], None] | None = None) -> Proposal:
     """Look at images and say what the row of their data set should be.
 
     Args:
         request: what to look at.
-        told: called with what was seen as soon as the images are looked at, and so before anything about
+        on_seen: called with what was seen as soon as the images are looked at, and so before anything about
             labels, patients or splits can turn out to be unclear.
 
     Raises:
@@ -73,11 +73,11 @@ def propose(request: DatasetRequest, told: Callable[[Seen], None] | None = None)
     warnings: list[str] = []
     if table is None and is_layout(path):
         layout = huggingface.described(path, request.options.image_column)
-        seen = seen_of(layout.images.names, layout.images.read, told)
+        seen = seen_of(layout.images.names, layout.images.read, on_seen)
         row = _huggingface_row(layout, path, request)
     else:
         images = images_below(path, follow)
-        seen = seen_of(images.names, images.files.read, told)
+        seen = seen_of(images.names, images.files.read, on_seen)
         tables = tables_beside(images, table, request.sheet)
         row, warnings = _row(images, tables, request), tables.warnings
     common = {"path": as_written(path), **row} | image_settings(

@@ -80,17 +80,19 @@ class Proposal:
     problem: str
 
 
-def seen_of(names: Sequence[str], read: Callable[[str], bytes], told: Callable[[Seen], None] | None) -> Seen:
-    """Look at images, and tell what was seen.
+def seen_of(
+    names: Sequence[str], read: Callable[[str], bytes], on_seen: Callable[[Seen], None] | None
+) -> Seen:
+    """Look at images, and report what was seen.
 
     Args:
         names: of the images.
         read: content of an image by its name; raises BadImage.
-        told: called with what was seen.
+        on_seen: called with what was seen.
     """
     seen = Seen(len(names), appearance(names, read), _copies(names, read))
-    if told is not None:
-        told(seen)
+    if on_seen is not None:
+        on_seen(seen)
     return seen
 
 
@@ -113,7 +115,7 @@ def _digest(name: str, read: Callable[[str], bytes]) -> bytes:
     try:
         return hashlib.sha256(read(name)).digest()
     except BadImage:
-        return b""  # told as unreadable
+        return b""  # reported as unreadable
 
 
 def proposal_of(

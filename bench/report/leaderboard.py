@@ -84,7 +84,12 @@ CONTENTS: list[tuple[str, str, list[Part]]] = [
 ]
 
 
-def write_reports(protocol: Protocol, place: Place = laid_out, checks: Sequence[LastCheck] = ()) -> Path:
+def write_reports(
+    protocol: Protocol,
+    place: Place = laid_out,
+    checks: Sequence[LastCheck] = (),
+    documentation: str | None = None,
+) -> Path:
     """Write the pages, the tidy table of all results and what DVC shows of them.
 
     Cells that are missing, failed, stale or damaged show as holes; nothing is averaged over them. Equal
@@ -94,15 +99,16 @@ def write_reports(protocol: Protocol, place: Place = laid_out, checks: Sequence[
         protocol: whose results.
         place: where each cell is looked for.
         checks: what verbs have last found, for the leaderboard to show.
+        documentation: address that the pages link; that of this checkout where it is not given.
 
     Returns:
         The leaderboard's file.
     """
     with _without_collector():
-        return write_view(view_of_results(protocol, read_results(protocol, place)), checks)
+        return write_view(view_of_results(protocol, read_results(protocol, place)), checks, documentation)
 
 
-def write_view(view: View, checks: Sequence[LastCheck] = ()) -> Path:
+def write_view(view: View, checks: Sequence[LastCheck] = (), documentation: str | None = None) -> Path:
     """Write the reports of a run that is read and analysed; see write_reports."""
     summary = view.summary
     protocol, short = summary.protocol, short_metrics(summary)
@@ -116,7 +122,7 @@ def write_view(view: View, checks: Sequence[LastCheck] = ()) -> Path:
             lambda: write_plot_tables(summary),
             write_plots_page,
         ]
-        side_by_side(pages(view, checks=checks) + files)
+        side_by_side(pages(view, checks=checks, documentation=documentation) + files)
     _remove_others(METHODS, list(protocol.methods))
     _remove_others(DATASETS, list(protocol.datasets))
     return LEADERBOARD
@@ -139,6 +145,7 @@ def pages(
     folder: Path = REPORTS,
     without_images: Collection[str] = (),
     checks: Sequence[LastCheck] = (),
+    documentation: str | None = None,
 ) -> list[Callable[[], None]]:
     """Tasks that write the leaderboard and a page for each method and data set.
 
@@ -147,6 +154,7 @@ def pages(
         folder: that they go to.
         without_images: data sets of which no images are shown.
         checks: what verbs have last found, for the leaderboard to show.
+        documentation: address that the pages link; that of this checkout where it is not given.
     """
     protocol = view.summary.protocol
     # Checking every part of every chart against Vega-Lite's schema takes longer than drawing them.
@@ -165,7 +173,7 @@ def pages(
         "banner": banner(protocol, view.summary.results, tuple(protocol.datasets)),
         "styles": [styles_of(view.summary)[name] for name in view.drawn],
         "looks": _looks(view),
-        "documentation": documentation_beside(folder),
+        "documentation": documentation_beside(folder) if documentation is None else documentation,
         "methods": list(protocol.methods),
         "datasets": list(protocol.datasets),
     }

@@ -71,7 +71,7 @@ def source(path: Path, reading: Reading = AS_PUBLISHED) -> Source:
         task="multiclass",
         classes=CLASSES,
         description="Chest X-rays of children of one to five years: normal, or with bacterial or viral "
-        "pneumonia. A patient is told by the number in a file's name, within its series.",
+        "pneumonia. A patient is known by the number in a file's name, within its series.",
         citation="Kermany et al. Identifying medical diagnoses and treatable diseases by image-based deep "
         "learning. Cell 2018.",
         licence="CC BY 4.0",

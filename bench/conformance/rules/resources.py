@@ -12,13 +12,14 @@ from bench.conformance.trial import Situation, Trial, take_steps, trial_batch
 
 def does_nothing_but_arithmetic(trial: Trial) -> str:
     """Nothing else was noted while the file was loaded and every other rule was checked."""
-    told = [name for name, found in trial.unmet.items() if any(one in found for one in trial.watch.seen)]
-    unsaid = [one for one in trial.watch.seen if not any(one in trial.unmet[name] for name in told)]
-    if unsaid:
-        seen = "; ".join(unsaid[:4])
+    events = trial.watch.seen
+    naming = [rule for rule, reason in trial.unmet.items() if any(event in reason for event in events)]
+    unnamed = [event for event in events if not any(event in trial.unmet[rule] for rule in naming)]
+    if unnamed:
+        seen = "; ".join(unnamed[:4])
         raise Unmet(seen, advice_on_files(seen))
-    if told:
-        raise NotApplicable(f"what was seen stands in the row {' and '.join(told)}")
+    if naming:
+        raise NotApplicable(f"what was seen stands in the row {' and '.join(naming)}")
     return "none seen"
 
 

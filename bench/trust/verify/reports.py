@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.cells.files import REPORTS, RESULTS
 from bench.protocol.protocol import read_protocol
+from bench.report.answer.run_facts import documentation_beside
 from bench.report.leaderboard import LEADERBOARD, write_reports
 from bench.report.pages.checks_panel import checks_in
 from bench.trust.scratch import scratch_project
@@ -24,11 +25,11 @@ def check_reports() -> Check:
     """
     check = Check("files of the report, made again")
     stored = REPORTS.resolve()
-    checks = checks_in(LEADERBOARD)
+    checks, documentation = checks_in(LEADERBOARD), documentation_beside(REPORTS)
     with scratch_project() as folder:
         (folder / RESULTS).symlink_to(RESULTS.resolve())
         with contextlib.chdir(folder), _one_worker():
-            write_reports(read_protocol(), checks=checks)
+            write_reports(read_protocol(), checks=checks, documentation=documentation)
         made = folder / REPORTS
         for file in sorted(path for path in made.rglob("*") if path.is_file()):
             name = file.relative_to(made)

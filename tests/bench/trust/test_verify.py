@@ -160,6 +160,19 @@ def test_one_bit_turned_anywhere_is_named(verify, quick, file, check):
     assert (check, file) in wrong(content)
 
 
+def test_a_finished_run_agrees_in_a_checkout_whose_documentation_its_pages_link(
+    verify, in_process, monkeypatch
+):
+    Path("docs").mkdir()
+    Path("docs/index.md").touch()
+    here = Path.cwd()
+    monkeypatch.setattr("bench.report.answer.run_facts.is_checkout", lambda: Path.cwd() == here)
+    write_reports(read_protocol())
+    assert "../docs/index.md" in Path("reports/leaderboard.html").read_text(encoding="utf-8")
+    status, content, _ = verify()
+    assert (status, wrong(content)) == (0, [])
+
+
 def test_an_edited_leaderboard_is_named(verify, in_process):
     turn_a_bit("reports/leaderboard.html")
     status, content, _ = verify()
