@@ -1,0 +1,115 @@
+"""Write a large leaderboard of made-up results, open it in Chromium, and print how long both take.
+
+    python -m tests.large_leaderboard [--methods 50] [--datasets 10] [--seeds 5] [--rounds 3]
+
+Every cell is written as the stages write it, with the predictions on 40 test images. What the page takes is counted
+from the request to the moment at which its tables can be filtered, and from the first letter of a search to its end.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from bench.cells.files import data_folder
+from bench.cells.keys import Keys
+from bench.cells.method_facts import method_facts
+from bench.protocol.cell import Cell, all_cells
+from bench.protocol.params_file import PARAMS
+from bench.protocol.protocol import Protocol
+from bench.report.leaderboard import write_reports
+from imssl.durable import write_text
+from tests.bench.small_run import FUNDUS, card, small_protocol, write_cell
+
+SHARES = [0.01, 0.1, 1.0]
+
+
+def large_protocol(methods: int, datasets: int, seeds: int) -> Protocol:
+    """Rows that differ in a temperature, on data sets of one kind."""
+    protocol = small_protocol()
+    moco = protocol.methods["moco"]
+    rows = {
+        f"moco-{i}": {**moco, "file": "moco.py", "temperature": 0.1 + i / 1000} for i in range(methods - 2)
+    }
+    return protocol.model_copy(
+        update={
+            "datasets": {f"fundus-{i}": protocol.datasets[FUNDUS] for i in range(datasets)},
+            "methods": {"random-init": {}, "moco": moco, **rows},
+            "seeds": list(range(seeds)),
+            "label_fractions": SHARES,
+        }
+    )
+
+
+def write_cells(protocol: Protocol, cells: list[Cell]) -> None:
+    """Write cells under the keys that they have in the protocol."""
+    os.fsync = lambda descriptor: None  # what is made up need not survive a power cut
+    keys = Keys(protocol)
+    for cell in cells:
+        write_cell(cell, keys.key(cell))
+
+
+def write_large_run(protocol: Protocol) -> int:
+    """Write all cells in the current folder, and say how many there are."""
+    for dataset in protocol.datasets:
+        write_text(data_folder(dataset) / "card.json", card(dataset).model_dump_json())
+    Path(".bench").mkdir()
+    method_facts(protocol)  # asked for once, and not in each process
+    cells = list(all_cells(protocol))
+    parts = [cells[start :: (os.cpu_count() or 1)] for start in range(os.cpu_count() or 1)]
+    with ProcessPoolExecutor(len(parts)) as pool:
+        list(pool.map(partial(write_cells, protocol), parts))
+    return len(cells)
+
+
+def seconds_in_chromium(page_file: Path) -> tuple[float, float]:
+    """Seconds until the page is ready, and until its first search is done."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic"],
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        begun = time.perf_counter()
+        page.goto(page_file.resolve().as_uri())
+        page.wait_for_selector("html[data-ready]")
+        ready = time.perf_counter() - begun
+        begun = time.perf_counter()
+        page.get_by_label("Search methods").fill("moco-1")
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        searched = time.perf_counter() - begun
+        browser.close()
+    return ready, searched
+
+
+def main() -> None:
+    """Write, open, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    for name, number in (("methods", 50), ("datasets", 10), ("seeds", 5), ("rounds", 3)):
+        parser.add_argument(f"--{name}", type=int, default=number)
+    wanted = parser.parse_args()
+    protocol = large_protocol(wanted.methods, wanted.datasets, wanted.seeds)
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+        Path(PARAMS).write_text("")  # the folder of a project; the protocol is the one above
+        print(f"{write_large_run(protocol):,} cells")
+        for _ in range(wanted.rounds):
+            begun = time.perf_counter()
+            file = write_reports(protocol)
+            written = time.perf_counter() - begun
+            ready, searched = seconds_in_chromium(file)
+            size = file.stat().st_size / 2**20
+            print(
+                f"written in {written:.1f} s, {size:.1f} MiB; ready after {ready:.2f} s, searched in {searched:.2f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
