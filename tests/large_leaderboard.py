@@ -2,8 +2,8 @@
 
     python -m tests.large_leaderboard [--methods 50] [--datasets 10] [--seeds 5] [--rounds 3]
 
-Every cell is written as the stages write it, with the predictions on 40 test images. What the page takes is counted
-from the request to the moment at which its tables can be filtered, and from the first letter of a search to its end.
+Every cell is written as the stages write it, with the predictions on 40 test images. What the page takes is
+counted from the request to the moment at which its tables can be filtered, and from a search to its end.
 """
 
 import argparse
@@ -104,11 +104,9 @@ def main() -> None:
             file = write_reports(protocol)
             written = time.perf_counter() - begun
             ready, searched = seconds_in_chromium(file)
-            size = file.stat().st_size / 2**20
-            print(
-                f"written in {written:.1f} s, {size:.1f} MiB; ready after {ready:.2f} s, searched in {searched:.2f} s",
-                flush=True,
-            )
+            size = f"{file.stat().st_size / 2**20:.1f} MiB"
+            seconds = f"ready after {ready:.2f} s, searched in {searched:.2f} s"
+            print(f"written in {written:.1f} s, {size}; {seconds}", flush=True)
 
 
 if __name__ == "__main__":

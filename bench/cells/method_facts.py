@@ -156,7 +156,7 @@ def _read(key: str) -> bool:
 
 
 def _asked(methods: Sequence[str], protocol: Protocol) -> dict[str, MethodFacts]:
-    """Facts from a child process for each method: a fork where what a method's file imports is here to be shared."""
+    """Facts from a child process for each method: a fork where what its file imports is here to be shared."""
     if takes_portable_ways():
         return {method: _asked_of_new_process([method], protocol)[method] for method in methods}
     if "imssl.method" in sys.modules:  # torch alone is not enough: each fork would import torchvision anew
