@@ -1,4 +1,4 @@
-"""Compute the cells of one data set by one process, by all cores and by Ray, in turns, and print what each took.
+"""Compute the cells of one data set by one process, by all cores and by Ray in turns, and time them.
 
     python -m tests.engines [--dataset phantom-fundus] [--rounds 2]
 
@@ -40,7 +40,7 @@ def bench(*arguments: str, **settings: str) -> None:
 
 
 def times_of_cells() -> tuple[float, float, int]:
-    """Seconds of all cells together, seconds from the first cell's start to the last one's end, and their number."""
+    """Seconds of all cells together, from the first one's start to the last one's end, and their number."""
     records = [json.loads(file.read_text()) for file in STORE.rglob(PROVENANCE_FILE)]
     starts = [datetime.fromisoformat(record["started"]).timestamp() for record in records]
     ends = [start + record["seconds"] for start, record in zip(starts, records, strict=True)]
