@@ -156,11 +156,11 @@ def _read(key: str) -> bool:
 
 
 def _asked(methods: Sequence[str], protocol: Protocol) -> dict[str, MethodFacts]:
-    """Facts from a child process for each method: a fork where what its file imports is here to be shared."""
+    """Facts from a child process for each method: a fork where torch is here to be shared."""
     if takes_portable_ways():
         return {method: _asked_of_new_process([method], protocol)[method] for method in methods}
-    if "imssl.method" in sys.modules:  # torch alone is not enough: each fork would import torchvision anew
-        return {method: _asked_of_fork(method, protocol) for method in methods}
+    if "torch" in sys.modules:
+        return _asked_of_forks(methods, protocol)
     return _asked_of_new_process(methods, protocol)
 
 
@@ -186,6 +186,13 @@ def _asked_of_new_process(methods: Sequence[str], protocol: Protocol) -> dict[st
     if "error" in answers:
         raise UserError(answers["error"])
     return {method: MethodFacts(**facts) for method, facts in answers.items()}
+
+
+def _asked_of_forks(methods: Sequence[str], protocol: Protocol) -> dict[str, MethodFacts]:
+    """Facts from a fork for each method; they share what every method's file imports."""
+    import imssl.method  # noqa: F401 (torch and torchvision: once here, and not in every fork)
+
+    return {method: _asked_of_fork(method, protocol) for method in methods}
 
 
 def _asked_of_fork(method: str, protocol: Protocol) -> MethodFacts:
@@ -253,8 +260,6 @@ def _name(method: str, protocol: Protocol) -> str:
 
 
 def _main() -> None:
-    import imssl.method  # noqa: F401 (torch, which the forks share)
-
     request = json.load(sys.stdin)
     protocol = Protocol.model_validate_json(request["protocol"])
     answers: dict[str, Any]
@@ -264,7 +269,8 @@ def _main() -> None:
             answer = _answer_of_class(name, protocol)
             answers = answer if "error" in answer else {name: answer}
         else:
-            answers = {name: asdict(_asked_of_fork(name, protocol)) for name in request["methods"]}
+            facts = _asked_of_forks(request["methods"], protocol)
+            answers = {name: asdict(of_method) for name, of_method in facts.items()}
     except UserError as error:
         answers = {"error": str(error)}
     Path(request["answer"]).write_text(json.dumps(answers), encoding="utf-8")

@@ -151,9 +151,8 @@ def test_a_node_that_is_lost_in_the_middle_costs_nothing_but_time(prepared_proje
 
 @slow
 def test_a_cluster_that_does_not_answer_is_a_mistake_and_no_traceback(prepared_project, monkeypatch):
-    monkeypatch.delenv(
-        "RAY_AUTH_MODE", raising=False
-    )  # Ray leaves it in this process after it has started here
+    # Ray leaves it in this process after it has started here.
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     program = "import sys; from bench.launch.fill_store import fill_store; sys.exit(fill_store(sys.argv[1:]))"
     ended = subprocess.run(
         [sys.executable, "-c", program, json.dumps({"on": "ray", "only": CHAIN, "address": "127.0.0.1:1"})],
