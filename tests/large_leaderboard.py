@@ -8,74 +8,41 @@ counted from the request to the moment at which its tables can be filtered, and 
 
 import argparse
 import contextlib
-import os
-import shutil
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
-from bench.cells.files import data_folder
-from bench.cells.keys import Keys
-from bench.cells.method_facts import method_facts
-from bench.protocol.cell import Cell, all_cells
+from playwright.sync_api import sync_playwright
+
+from bench.cells.files import STORE
 from bench.protocol.params_file import PARAMS
 from bench.protocol.protocol import Protocol
 from bench.report.leaderboard import write_reports
-from imssl.durable import write_text
-from tests.bench.small_run import FUNDUS, card, small_protocol, write_cell
+from tests.bench.small_run import FUNDUS, small_protocol, write_run
+from tests.chromium import launched
 
 SHARES = [0.01, 0.1, 1.0]
 
 
 def large_protocol(methods: int, datasets: int, seeds: int) -> Protocol:
     """Rows that differ in a temperature, on data sets of one kind."""
-    protocol = small_protocol()
-    moco = protocol.methods["moco"]
+    small = small_protocol()
+    moco = small.methods["moco"]
     rows = {
         f"moco-{i}": {**moco, "file": "moco.py", "temperature": 0.1 + i / 1000} for i in range(methods - 2)
     }
-    return protocol.model_copy(
-        update={
-            "datasets": {f"fundus-{i}": protocol.datasets[FUNDUS] for i in range(datasets)},
-            "methods": {"random-init": {}, "moco": moco, **rows},
-            "seeds": list(range(seeds)),
-            "label_fractions": SHARES,
-        }
+    return small_protocol(
+        datasets={f"fundus-{i}": small.datasets[FUNDUS] for i in range(datasets)},
+        methods={"random-init": {}, "moco": moco, **rows},
+        seeds=list(range(seeds)),
+        label_fractions=SHARES,
     )
-
-
-def write_cells(protocol: Protocol, cells: list[Cell]) -> None:
-    """Write cells under the keys that they have in the protocol."""
-    os.fsync = lambda descriptor: None  # what is made up need not survive a power cut
-    keys = Keys(protocol)
-    for cell in cells:
-        write_cell(cell, keys.key(cell))
-
-
-def write_large_run(protocol: Protocol) -> int:
-    """Write all cells in the current folder, and say how many there are."""
-    for dataset in protocol.datasets:
-        write_text(data_folder(dataset) / "card.json", card(dataset).model_dump_json())
-    Path(".bench").mkdir()
-    method_facts(protocol)  # asked for once, and not in each process
-    cells = list(all_cells(protocol))
-    parts = [cells[start :: (os.cpu_count() or 1)] for start in range(os.cpu_count() or 1)]
-    with ProcessPoolExecutor(len(parts)) as pool:
-        list(pool.map(partial(write_cells, protocol), parts))
-    return len(cells)
 
 
 def seconds_in_chromium(page_file: Path) -> tuple[float, float]:
     """Seconds until the page is ready, and until its first search is done."""
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic"],
-        )
+        browser = launched(started)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         begun = time.perf_counter()
         page.goto(page_file.resolve().as_uri())
@@ -98,7 +65,8 @@ def main() -> None:
     protocol = large_protocol(wanted.methods, wanted.datasets, wanted.seeds)
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         Path(PARAMS).write_text("")  # the folder of a project; the protocol is the one above
-        print(f"{write_large_run(protocol):,} cells")
+        STORE.mkdir()  # so that the facts of the rows are kept
+        write_run(protocol)
         for _ in range(wanted.rounds):
             begun = time.perf_counter()
             file = write_reports(protocol)

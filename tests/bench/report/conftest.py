@@ -11,8 +11,6 @@ from tests.bench.made_up_results import (  # noqa: F401 (pytest finds fixtures b
     summary_of,
 )
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
 
 @pytest.fixture
 def copy(run, tmp_path, monkeypatch):
@@ -36,12 +34,12 @@ def page(run):
 @pytest.fixture(scope="session")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    from tests.chromium import CHROMIUM, launched
+
     if CHROMIUM is None:
         pytest.skip("there is no chromium on the path")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
+        browser = launched(started)
         yield browser
         browser.close()
 
