@@ -79,7 +79,7 @@ def score_table(scope: Scope, evaluation: str) -> Table:
         corner="Method",
         columns=tuple(columns),
         rows=tuple(rows),
-        note=f"{_score_note(view)} {labels_note}".rstrip(),
+        note=f"{_score_note(scope)} {labels_note}".rstrip(),
         evaluation=evaluation,
         metric="primary",
     )
@@ -260,7 +260,9 @@ def columns_of(scope: Scope, evaluation: str, metric: str = "") -> list[Column]:
     return columns
 
 
-def _score_note(view: View) -> str:
-    protocol = view.summary.protocol
-    units = sorted({f"{column.units:,} {column.unit}" for column in view.summary.columns.values()})
+def _score_note(scope: Scope) -> str:
+    summary = scope.view.summary
+    protocol = summary.protocol
+    columns = [column for place, column in summary.columns.items() if place.dataset in scope.datasets]
+    units = sorted({f"{column.units:,} {column.unit}" for column in columns})
     return score_note(len(protocol.seeds), units, protocol.report)

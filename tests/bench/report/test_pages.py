@@ -12,8 +12,9 @@ import pytest
 from bench.report.answer.run_facts import documentation_beside, project_links, suite_version
 from bench.report.leaderboard import write_reports
 from bench.report.page import json_block
+from tests.bench import small_run
 from tests.bench.report.reading import PAGES, Page
-from tests.bench.small_run import CHEST, HTML_CLASS, small_protocol
+from tests.bench.small_run import CHEST, FUNDUS, HTML_CLASS, small_protocol
 
 
 def test_text_from_data_is_escaped_everywhere(page):
@@ -135,3 +136,23 @@ def test_the_documentation_is_linked_where_it_lies_and_no_address_is_made_up(pag
     assert documentation_beside(Path("reports")) == "../docs/index.md"
     # The pages of a study, or in an archive, lie elsewhere.
     assert documentation_beside(Path("reports/studies/one")) == ""
+
+
+def test_the_page_of_a_data_set_counts_its_own_patients(tmp_path, monkeypatch):
+    samples_of = small_run.samples_of
+
+    def with_pairs(dataset):
+        samples = samples_of(dataset)
+        return samples.assign(patient=[f"p{i // 2}" for i in range(40)]) if dataset == FUNDUS else samples
+
+    monkeypatch.setattr(small_run, "samples_of", with_pairs)
+    monkeypatch.chdir(tmp_path)
+    small_run.write_run(small_protocol())
+    write_reports(small_protocol())
+    for page, patients in (
+        ("leaderboard", "10 patients; 20 patients"),
+        (f"datasets/{CHEST}", "10 patients"),
+        (f"datasets/{FUNDUS}", "20 patients"),
+    ):
+        text = " ".join(Page(Path(f"reports/{page}.html").read_text(encoding="utf-8")).text)
+        assert set(re.findall(r"\(([\w; ]+); \d+ resamples\)", text)) == {patients}
