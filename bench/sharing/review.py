@@ -194,7 +194,7 @@ def _check_scores(unpacked: Unpacked, cells: list[Cell]) -> Check:
     """metrics.json of every cell against formulas of our own on its predictions."""
     # CKA needs the features, which most submissions lack, and asks the method's code whether it has any.
     scored = [cell for cell in cells if cell.stage not in ("pretrain", "reuse")]
-    recomputed, unreadable = recompute(unpacked.protocol, scored)
+    recomputed, (unreadable, _) = recompute(unpacked.protocol, scored)
     check = Check("scores against the predictions")
     check.disagreements += unreadable.disagreements
     written = {}

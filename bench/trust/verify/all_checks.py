@@ -15,7 +15,14 @@ from bench.protocol.protocol import Protocol
 from bench.report.leaderboard import RESULTS_TABLE
 from bench.trust.verify.check import Check, OnProgress, by_name
 from bench.trust.verify.checksums import check_cells, check_data, check_lock
-from bench.trust.verify.numbers import NUMBERS, Recomputed, compare_tables, is_restored, recompute
+from bench.trust.verify.numbers import (
+    LEFT_OUT,
+    NUMBERS,
+    Recomputed,
+    compare_tables,
+    is_restored,
+    recompute,
+)
 from bench.trust.verify.reports import check_reports
 from bench.trust.verify.samples import (
     LABEL_SUBSETS,
@@ -108,10 +115,10 @@ def _computed_again(
     parts = _on_all_cores(_tasks(protocol, done, has_tables), on_progress)
     recomputed = {place: value for part in parts for place, value in part.recomputed.items()}
     # In the order in which they are shown; what takes longest was begun first.
-    empty = [Check(name) for name in (PREDICTIONS, LABEL_SUBSETS, NUMBERS, SUBGROUPS)]
+    empty = [Check(name) for name in (PREDICTIONS, LABEL_SUBSETS, LEFT_OUT, NUMBERS, SUBGROUPS)]
     merged = by_name([*empty, *(check for part in parts for check in part.checks)])
     numbers = merged.pop(NUMBERS)
-    checks += [merged.pop(PREDICTIONS), merged.pop(LABEL_SUBSETS)]
+    checks += [merged.pop(name) for name in (PREDICTIONS, LABEL_SUBSETS, LEFT_OUT)]
     if has_tables:
         checks += [*compare_tables(protocol, recomputed, numbers), *merged.values()]
     else:
@@ -138,8 +145,8 @@ def _tasks(protocol: Protocol, done: list[Cell], has_tables: bool) -> list[Calla
 
 def _check_chain(protocol: Protocol, cells: list[Cell]) -> Part:
     """The cells of one data set, method and seed."""
-    recomputed, unreadable = recompute(protocol, cells)
-    return Part([check_predictions(protocol, cells), unreadable], recomputed)
+    recomputed, checks = recompute(protocol, cells)
+    return Part([check_predictions(protocol, cells), *checks], recomputed)
 
 
 def _check_label_sets(protocol: Protocol, cells: list[Cell]) -> Part:

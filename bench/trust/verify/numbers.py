@@ -11,10 +11,13 @@ import pandas as pd
 from bench.cells.files import (
     FEATURES_FILE,
     HISTORY_FILE,
+    LEFT_OUT_FILE,
+    LEFT_OUT_PATIENTS,
     RESTORED_FILE,
     SUBSET_FILE,
     cell_path,
     data_folder,
+    left_out_arrays,
     read_json,
     read_table,
 )
@@ -36,6 +39,7 @@ from imssl.settings.encoder import BLOCKS
 from imssl.settings.labels import LabelSet
 
 NUMBERS = f"numbers of {RESULTS_TABLE}"
+LEFT_OUT = f"numbers of the cells' {LEFT_OUT_FILE}"
 # Columns of results.csv that tell its rows apart.
 PLACE = ("dataset", "method", "seed", "evaluation", *LABEL_COLUMNS, "block", "class", "metric")
 
@@ -48,11 +52,13 @@ class Group:
         labels: of which they are; None where the evaluation has no label sets.
         block: of the encoder; None where the whole encoder is meant.
         values: recomputed.
+        left_out: linear CKA without each patient in turn, by their ids; of feature reuse only.
     """
 
     labels: LabelSet | None
     block: int | None
     values: Values
+    left_out: dict[str, float] | None = None
 
 
 # A number's place in results.csv, and what it should be.
@@ -64,7 +70,7 @@ def is_restored(cell: Cell) -> bool:
     return (cell_path(cell) / RESTORED_FILE).is_file()
 
 
-def recompute(protocol: Protocol, cells: list[Cell]) -> tuple[Recomputed, Check]:
+def recompute(protocol: Protocol, cells: list[Cell]) -> tuple[Recomputed, list[Check]]:
     """Recompute the numbers of finished cells of one data set from their files.
 
     Args:
@@ -72,20 +78,22 @@ def recompute(protocol: Protocol, cells: list[Cell]) -> tuple[Recomputed, Check]
         cells: those that are done.
 
     Returns:
-        The numbers; and a check with the cells whose files do not give any.
+        The numbers; and two checks: NUMBERS with the cells whose files do not give any, and LEFT_OUT of what
+        no table holds.
     """
-    unreadable = Check(NUMBERS)
+    unreadable, left_out = Check(NUMBERS), Check(LEFT_OUT)
     recomputed: Recomputed = {}
     for cell in cells:
         try:
             groups = list(_recomputed(cell, protocol, read_card(data_folder(cell.dataset))))
+            _compare_left_out(left_out, cell, groups)
         except (UserError, OSError, ValueError, KeyError) as error:
             unreadable.compare(cell_path(cell), "files to recompute from", str(error).splitlines()[0])
             continue
         for group in groups:
             for (label, metric), value in group.values.items():
                 recomputed[place_of(cell, group.labels, group.block, label, metric)] = value
-    return recomputed, unreadable
+    return recomputed, [unreadable, left_out]
 
 
 def compare_tables(protocol: Protocol, recomputed: Recomputed, unreadable: Check) -> list[Check]:
@@ -167,11 +175,37 @@ def _reused(cell: Cell, protocol: Protocol) -> Iterator[Group]:
                 cka_values(before, afters, kernel, settings.bandwidth, orders) for kernel in KERNELS
             ]
             for i, labels in enumerate(label_sets):
-                values: Values = {}
+                values, left_out = Values(), {}
                 for kernel, of_label_sets in zip(KERNELS, of_kernels, strict=True):
-                    values |= of_label_sets[i]
-                    values |= cka_interval_values(before, afters[i], patients, kernel, settings.bandwidth)
-                yield Group(labels, block, values)
+                    interval, left_out[kernel] = cka_interval_values(
+                        before, afters[i], patients, kernel, settings.bandwidth
+                    )
+                    values |= of_label_sets[i] | interval
+                of_patients = dict(zip(np.unique(patients).tolist(), left_out["linear"], strict=True))
+                yield Group(labels, block, values, of_patients)
+
+
+def _compare_left_out(check: Check, cell: Cell, groups: list[Group]) -> None:
+    """The claims on feature reuse are judged by this file, and no table holds its numbers."""
+    expected = {
+        (group.labels, group.block): group.left_out
+        for group in groups
+        if group.labels and group.block and group.left_out
+    }
+    if not expected:
+        return
+    file = cell_path(cell) / LEFT_OUT_FILE
+    stored = left_out_arrays(file, file.read_bytes())
+    for (labels, block), of_patients in expected.items():
+        if list(of_patients) != stored[LEFT_OUT_PATIENTS].tolist():
+            raise ValueError(f"{LEFT_OUT_FILE} is of other patients than the features")
+        for (patient, value), found in zip(of_patients.items(), stored[labels.id][block - 1], strict=True):
+            where = f"{file} {labels.id} block {block} without {patient}"
+            check.compare_numbers(where, _defined(value), _defined(found))
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _of_equal_encoders(features: dict[LabelSet, dict[str, np.ndarray]], block: int) -> list[list[LabelSet]]:

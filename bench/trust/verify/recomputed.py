@@ -110,7 +110,7 @@ def cka_values(
 
 def cka_interval_values(
     before: NDArray, after: NDArray, patients: NDArray, kernel: str, bandwidth: float
-) -> Values:
+) -> tuple[Values, NDArray[np.float64]]:
     """The jackknife interval of CKA over patients: unbiased HSIC of the rows that are left, as it stands.
 
     Where `imssl.cka_interval` takes a patient's share out of the sums over all rows, here the sums are over
@@ -122,17 +122,22 @@ def cka_interval_values(
         patients: (N,) patient of each.
         kernel: ``linear`` or ``rbf``.
         bandwidth: of the RBF kernel, in multiples of the median distance of all images.
+
+    Returns:
+        The values; and CKA without each patient, (P,) in the order of their ids. None and NaN where there are
+        too few patients.
     """
     names = [("", f"cka_{kernel}_{end}") for end in ("low", "high", "standard_error")]
     kept = (patients[:, None] != np.unique(patients)).astype(float)
     count = kept.shape[1]
+    undefined: Values = dict.fromkeys(names, None)
     if count < 3 or kept.sum(axis=0).min() < 4:
-        return dict.fromkeys(names, None)
+        return undefined, np.full(count, np.nan)
     k, l = (_hollow_gram(x.astype(np.float64), kernel, bandwidth) for x in (before, after))  # noqa: E741
     with np.errstate(invalid="ignore", divide="ignore"):
         without = _hsic_of(k, l, kept) / np.sqrt(_hsic_of(k, k, kept) * _hsic_of(l, l, kept))
     if not np.isfinite(without).all():
-        return dict.fromkeys(names, None)
+        return undefined, np.full(count, np.nan)
     whole = _hsic(k, l) / np.sqrt(_hsic(k, k) * _hsic(l, l))
     pseudo_values = count * whole - (count - 1) * without
     centre, error = float(pseudo_values.mean()), float(pseudo_values.std(ddof=1) / np.sqrt(count))
@@ -143,7 +148,7 @@ def cka_interval_values(
         low, high = 1 - 2 / (np.exp(2 * z) + 1)
     else:
         low, high = centre - reach, centre + reach
-    return dict(zip(names, (float(low), float(high), error), strict=True))
+    return dict(zip(names, (float(low), float(high), error), strict=True)), without
 
 
 def _multilabel(positive: NDArray[np.bool_], guess: NDArray[np.bool_]) -> Values:

@@ -153,7 +153,8 @@ def made_up_features(patients=12):
 def test_the_interval_of_cka_is_recomputed(kernel):
     before, after, patients = made_up_features()
     stored = patient_interval(before, after, patients, kernel, bandwidth=0.8)
-    recomputed = cka_interval_values(before, after, patients, kernel, 0.8)
+    recomputed, without = cka_interval_values(before, after, patients, kernel, 0.8)
+    assert without == pytest.approx(stored.left_out, abs=1e-9)
     for end in ("low", "high", "standard_error"):
         assert recomputed["", f"cka_{kernel}_{end}"] == pytest.approx(getattr(stored, end), abs=1e-9)
 
@@ -168,7 +169,7 @@ def test_the_interval_of_cka_leaves_out_one_patient_after_another():
     without = np.array([plain_cka(patients != name) for name in np.unique(patients)])
     count = len(without)
     variance = (count - 1) / count * np.sum((without - without.mean()) ** 2)
-    values = cka_interval_values(before, after, patients, "linear", 1.0)
+    values, _ = cka_interval_values(before, after, patients, "linear", 1.0)
     assert values["", "cka_linear_standard_error"] == pytest.approx(np.sqrt(variance), abs=1e-9)
     centre = count * plain_cka(patients != "") - (count - 1) * without.mean()
     middle = np.mean(np.arctanh([values["", "cka_linear_low"], values["", "cka_linear_high"]]))
@@ -177,4 +178,6 @@ def test_the_interval_of_cka_leaves_out_one_patient_after_another():
 
 def test_too_few_patients_have_no_interval_of_cka():
     before, after, patients = made_up_features(patients=2)
-    assert set(cka_interval_values(before, after, patients, "linear", 1.0).values()) == {None}
+    values, without = cka_interval_values(before, after, patients, "linear", 1.0)
+    assert set(values.values()) == {None}
+    assert np.isnan(without).tolist() == [True, True]

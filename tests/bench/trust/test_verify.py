@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+from bench.cells.files import write_arrays
 from bench.cells.records import read_record, write_record
 from bench.cli import main
 from bench.commands.results.verify import _verdict
@@ -123,6 +124,7 @@ def test_a_finished_run_agrees_in_every_number(verify, in_process):
         "validation_metric",
     }
     assert compared["numbers of reports/results.csv"] == (~table["metric"].isin(measured)).sum() > 400
+    assert compared["numbers of the cells' left_out.npz"] == 96
     assert compared["numbers of reports/metrics.json"] == 2 * (3 * 2 + 4)
     assert compared["files of the report, made again"] >= 3
 
@@ -203,6 +205,12 @@ def test_numbers_that_do_not_follow_from_the_predictions_are_named(verify, quick
     for metric in ("cka_linear", "cka_rbf_high"):
         next(row for row in rows if row["metric"] == metric)["value"] += 1e-5
     cka.write_text(json.dumps(rows))
+    left_out = cka.with_name("left_out.npz")
+    with np.load(left_out) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    patient = arrays["patients"][2]
+    arrays["0.5"][1, 2] += 1e-5
+    write_arrays(left_out, arrays)
     for folder in (Path(CELL), ks.parent, cka.parent):
         reseal(folder)
     write_reports(read_protocol())
@@ -215,6 +223,9 @@ def test_numbers_that_do_not_follow_from_the_predictions_are_named(verify, quick
         "chest moco seed 0 finetune 0.5 macro_auroc",
         "chest moco seed 1 ks 0.5 ks",
     }
+    assert ("numbers of the cells' left_out.npz", f"{left_out} 0.5 block 2 without {patient}") in wrong(
+        content
+    )
     assert ("numbers of reports/metrics.json", "chest moco finetune 0.5") in wrong(content)
 
 
