@@ -12,6 +12,7 @@ from bench.analysis.ranking.against_baseline import corrected_p_values
 from bench.analysis.row_models import Count, Number, RowModel
 from bench.protocol.protocol import ReportSettings
 from bench.summary.draws import Comparison, ComparisonDraws
+from imssl.metrics import lowest_value
 
 
 class DifferenceRow(RowModel):
@@ -34,7 +35,7 @@ class DifferenceRow(RowModel):
     )
     low: Number = Field(
         description="lower end of its interval at the protocol's level, not corrected; over patients and "
-        "seeds, with one seed over patients only"
+        "seeds, with one seed over patients only; it ends where differences of the metric end"
     )
     high: Number = Field(description="upper end")
     p: Number = Field(
@@ -116,7 +117,9 @@ def _row(column: ComparisonDraws, method: str, settings: ReportSettings) -> dict
         lacking = [name for name in (method, baseline) if name in column.excluded]
         reason = "; ".join(f"{name}: {column.excluded[name]}" for name in lacking)
         return {**row, "undefined": 0, "reason": reason}
-    low, high = difference.interval(settings.level)
+    # Where both values end, so does their difference; mean scores have no one metric.
+    reach = 1 - lowest_value(column.metric) if column.metric else math.inf
+    low, high = (float(np.clip(end, -reach, reach)) for end in difference.interval(settings.level))
     pair = [column.methods.index(name) for name in (method, baseline)]
     return {
         **row,

@@ -151,6 +151,14 @@ def test_too_few_seeds_have_an_interval_and_no_p(plain_column, seeds):
     assert np.isnan(row["seed_error"]) == (seeds == 1)
 
 
+@pytest.mark.parametrize(("metric", "reach"), [("auroc", 1), ("qwk", 2)])
+def test_an_interval_ends_where_differences_of_the_metric_end(plain_column, metric, reach):
+    values, draws = [[0.0, 0.9], [1.0, 0.0]], np.empty((2, 2, 0))
+    column = plain_column(values, draws, metric=metric)
+    (row,) = paired_differences([column], ["m1"], settings_of()).to_dict("records")
+    assert (row["effect"], row["low"], row["high"]) == (pytest.approx(0.05), -reach, reach)
+
+
 def test_references_are_shown_and_not_tested(plain_column):
     generator = np.random.default_rng(8)
     values = np.array([[0.5], [0.6], [0.7]]) + 0.01 * generator.random((3, 3))
