@@ -43,7 +43,6 @@ from bench.studies.rounding import (
     rounded,
     to_integers,
     to_probabilities,
-    with_all_classes,
 )
 from imssl.datasets.prepared import Card
 from imssl.durable import sync_tree
@@ -176,7 +175,7 @@ def _write_predictions(
     """
     known = {name: model[split] for name, model in models.items()}
     integers = {
-        name: to_integers(predictions.probabilities[:, kept_classes(card)], rounding[name].step)
+        name: to_integers(card, predictions.probabilities, rounding[name].step)
         for name, predictions in known.items()
         if predictions is not None
     }
@@ -258,13 +257,12 @@ class ChainPredictions:
         if rows.empty:
             return None
         integers = rows[[str(c) for c in kept_classes(self._card)]].to_numpy()
-        kept = to_probabilities(integers, self._rounding[name].step)
         samples = self._samples[self._samples["split"] == split]
         return Predictions(
             ids=samples["id"].to_numpy(dtype=str),
             patients=samples["patient"].where(samples["patient"] != "", samples["id"]).to_numpy(dtype=str),
             labels=labels_in(samples, self._card).astype(np.int64),
-            probabilities=with_all_classes(self._card, kept),
+            probabilities=to_probabilities(self._card, integers, self._rounding[name].step),
         )
 
 

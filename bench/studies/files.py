@@ -8,7 +8,7 @@ reports/studies/<name>/
     inputs.json.gz                    code and settings behind every stage and method
     chains/<data set>/<method>/seed-<n>/
         chain.json.gz                 record, provenance, metrics and curves of every cell
-        test.parquet, val.parquet     a row for each model and image: rounded log-odds of each class
+        test.parquet, val.parquet     a row for each model and image: see bench/studies/rounding.py
     tuning/<method>.csv               trials of `bench tune`
     results.csv.gz, results.json.gz, leaderboard.html
 

@@ -16,24 +16,12 @@ from imssl.datasets.prepared import Card
 # No metric of a cell moves by so much or more.
 LARGEST_EFFECT = 1e-4
 # Tried from the coarsest; the last moves no probability by more than 1e-7 and is taken whatever its effect.
-STEPS = (2.0**-7, 2.0**-9, 2.0**-11, 2.0**-20)
+STEPS = tuple(2.0**-bits for bits in (*range(7, 18), 20))
 # Of the log-odds of 0 and 1: expit(40) is 1 in double precision.
 FARTHEST = 40.0
 
 Array = NDArray[np.float64]
-
-
-def to_integers(probabilities: Array, step: float) -> NDArray[np.int32]:
-    """Log-odds in steps, of the same shape; 0 and 1 become the farthest ones."""
-    with np.errstate(divide="ignore"):
-        odds = np.clip(logit(probabilities), -FARTHEST, FARTHEST)
-    return np.round(odds / step).astype(np.int32)
-
-
-def to_probabilities(integers: NDArray[np.int32], step: float) -> Array:
-    """The probabilities that integers stand for."""
-    values: Array = expit(integers.astype(np.float64) * step)
-    return values
+Integers = NDArray[np.int32]
 
 
 def kept_classes(card: Card) -> list[int]:
@@ -41,21 +29,54 @@ def kept_classes(card: Card) -> list[int]:
     return [1] if card.task == "binary" else list(range(len(card.classes)))
 
 
-def rounded(card: Card, probabilities: Array, step: float) -> Array:
-    """What a reader of the study gets: (N, C) probabilities after rounding.
+def to_integers(card: Card, probabilities: Array, step: float) -> Integers:
+    """What is stored of predictions: a column for each of the kept classes.
+
+    A column holds log-odds in steps. Where probabilities add up to 1, the last one holds by how many steps
+    they differ from what the other columns leave for it: hardly ever more than one, which takes no space.
 
     Args:
         card: of the data set.
         probabilities: (N, C).
         step: of the log-odds.
     """
-    kept = to_probabilities(to_integers(probabilities[:, kept_classes(card)], step), step)
-    return with_all_classes(card, kept)
+    integers = _steps(probabilities[:, kept_classes(card)], step)
+    if card.task in ("multiclass", "ordinal"):
+        integers[:, -1] -= _left_for_the_last(integers, step)
+    return integers
 
 
-def with_all_classes(card: Card, kept: Array) -> Array:
-    """(N, C) probabilities from those of the kept classes."""
+def to_probabilities(card: Card, integers: Integers, step: float) -> Array:
+    """The (N, C) probabilities that stored integers stand for."""
+    if card.task in ("multiclass", "ordinal"):
+        last = integers[:, -1:] + _left_for_the_last(integers, step)[:, None]
+        integers = np.concatenate([integers[:, :-1], last], axis=1)
+    kept = _of_steps(integers, step)
     return np.column_stack([1 - kept[:, 0], kept[:, 0]]) if card.task == "binary" else kept
+
+
+def rounded(card: Card, probabilities: Array, step: float) -> Array:
+    """What a reader of the study gets: (N, C) probabilities after rounding."""
+    return to_probabilities(card, to_integers(card, probabilities, step), step)
+
+
+def _steps(probabilities: Array, step: float) -> Integers:
+    """Log-odds in steps, of the same shape; 0 and 1 become the farthest ones."""
+    with np.errstate(divide="ignore"):
+        odds = np.clip(logit(probabilities), -FARTHEST, FARTHEST)
+    return np.round(odds / step).astype(np.int32)
+
+
+def _of_steps(integers: Integers, step: float) -> Array:
+    odds = integers.astype(np.float64) * step
+    # Next to 1 by way of what is missing to it, or probabilities that differ in their last bits become ties,
+    # of which nearest neighbours that are all of one class give many.
+    return np.where(odds > 0, 1 - expit(-odds), expit(odds))
+
+
+def _left_for_the_last(integers: Integers, step: float) -> Integers:
+    others = _of_steps(integers[:, :-1], step).sum(axis=1)
+    return _steps(np.clip(1 - others, 0, 1), step)
 
 
 def effect_on_scores(card: Card, labels: NDArray[np.int64], exact: Array, coarse: Array) -> float:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from bench.studies.rounding import (
@@ -23,26 +24,51 @@ def predictions(binary=False, images=400):
     return labels, probabilities
 
 
+BINARY = card(FUNDUS).model_copy(update={"task": "binary", "classes": ["no", "yes"]})
+
+
+def of_positive(positive):
+    return np.column_stack([1 - positive, positive])
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_probability_moves_by_an_eighth_of_a_step_at_most(step):
     """The slope of the logistic function is a quarter at most, and rounding moves by half a step at most."""
     exact = np.linspace(0, 1, 2001)
-    coarse = to_probabilities(to_integers(exact, step), step)
+    coarse = rounded(BINARY, of_positive(exact), step)[:, 1]
     assert np.abs(coarse - exact).max() <= step / 8 + 1e-12
     assert (np.diff(coarse) >= 0).all()
     assert coarse[0] < 1e-17
     assert coarse[-1] == 1
-    assert to_integers(np.array([0.0, 1.0]), step).tolist() == [-FARTHEST / step, FARTHEST / step]
+    ends = to_integers(BINARY, of_positive(np.array([0.0, 1.0])), step)
+    assert ends.tolist() == [[-FARTHEST / step], [FARTHEST / step]]
+
+
+def test_what_differs_in_its_last_bits_stays_apart():
+    """Neighbours that are all of one class give 1 but for the last bits, whose order decides a ranking."""
+    next_to_one = 1 - np.arange(50) * 2.0**-53
+    kept = rounded(BINARY, of_positive(next_to_one), STEPS[-1])[:, 1]
+    assert kept.tolist() == next_to_one.tolist()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_class_is_kept_to_half_a_step_though_the_last_is_stored_by_what_the_others_leave(step):
+    _, exact = predictions()
+    exact[:3] = [[1, 0, 0], [0, 0, 1], [0.5, 0.5, 0]]
+    integers = to_integers(card(FUNDUS), exact, step)
+    assert (np.abs(integers[:, -1]) < 4).mean() > 0.8  # which takes next to no space
+    coarse = to_probabilities(card(FUNDUS), integers, step)
+    odds = (np.clip(logit(p), -FARTHEST, FARTHEST) for p in (exact, coarse))
+    assert np.abs(np.subtract(*odds)).max() < step / 2 + 1e-6
 
 
 def test_the_effect_is_the_largest_change_of_a_metric():
     labels, exact = predictions(binary=True)
-    of_two = card(FUNDUS).model_copy(update={"task": "binary", "classes": ["no", "yes"]})
-    coarse = rounded(of_two, exact, 2.0)
+    coarse = rounded(BINARY, exact, 2.0)
     np.testing.assert_allclose(coarse.sum(axis=1), 1)
     change = abs(roc_auc_score(labels, exact[:, 1]) - roc_auc_score(labels, coarse[:, 1]))
-    assert 0 < change <= effect_on_scores(of_two, labels, exact, coarse)
-    assert effect_on_scores(of_two, labels, exact, exact) == 0
+    assert 0 < change <= effect_on_scores(BINARY, labels, exact, coarse)
+    assert effect_on_scores(BINARY, labels, exact, exact) == 0
 
 
 def test_the_step_that_is_chosen_keeps_every_metric_within_the_bound():
