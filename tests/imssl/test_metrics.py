@@ -36,10 +36,12 @@ def sklearn_value(metric, task, labels, probabilities, weights):
             np.eye(columns, dtype=int)[probabilities.argmax(axis=1)],
         )
     if metric in ("auroc", "macro_auroc"):
-        used = [1] if task == "binary" else [c for c in range(columns) if 0 < truth[:, c].mean() < 1]
-        return np.mean(
-            [reference.roc_auc_score(truth[:, c], probabilities[:, c], sample_weight=weights) for c in used]
-        )
+        # Of one class alone some versions give NaN, and older ones raise an error.
+        used = [c for c in ([1] if task == "binary" else range(columns)) if 0 < truth[:, c].mean() < 1]
+        values = [
+            reference.roc_auc_score(truth[:, c], probabilities[:, c], sample_weight=weights) for c in used
+        ]
+        return np.mean(values) if values else np.nan
     if metric == "macro_f1":
         return reference.f1_score(truth, guess, average="macro", sample_weight=weights, zero_division=np.nan)
     if metric == "accuracy" and task == "multilabel":

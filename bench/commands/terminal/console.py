@@ -2,10 +2,11 @@
 
 import contextlib
 import functools
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import typer
 from rich.console import Console
@@ -72,17 +73,19 @@ def _in_project(verb: Callable[..., Any], name: str) -> Callable[..., Any]:
             )
         if project in (None, here):
             return verb(**values)
-        from_here = {key: _meant(value) for key, value in values.items()}
+        # By their annotation, as some versions of Typer hand over a path as text.
+        hints = get_type_hints(inspect.unwrap(verb))
+        paths = [key for key, hint in hints.items() if Path in (hint, *get_args(hint))]
+        from_here = values | {key: _meant(values[key]) for key in paths if values.get(key) is not None}
         with contextlib.chdir(project):
             return verb(**from_here)
 
     return run
 
 
-def _meant(value: Any) -> Any:
+def _meant(path: str | Path) -> str | Path:
     """A path that the user has named is meant from where they are; ~ and $VARIABLE are put in by the verb."""
-    is_relative = isinstance(value, Path) and not str(value).startswith(("~", "$"))
-    return value.absolute() if is_relative else value
+    return path if str(path).startswith(("~", "$")) else Path(path).absolute()
 
 
 def project_folder() -> Path | None:

@@ -5,6 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from imssl.spreadsheet import EXACT_NUMBERS
 from tests.bench.made_up_results import (  # noqa: F401 (pytest finds fixtures by their name here)
     protocol_of_fixture,
     results_of_fixture,
@@ -21,9 +22,8 @@ def copy(run, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def table(run):
-    return pd.read_csv(run / "reports" / "results.csv", dtype={"class": str}).fillna(
-        {"class": "", "metric": ""}
-    )
+    table = pd.read_csv(run / "reports" / "results.csv", dtype={"class": str}, **EXACT_NUMBERS)
+    return table.fillna({"class": "", "metric": ""})
 
 
 @pytest.fixture(scope="module")

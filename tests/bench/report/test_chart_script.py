@@ -23,7 +23,8 @@ def test_a_planted_script_is_bundled_again_whatever_checksum_it_bears(file):
     file.write_text(f"{hashlib.sha256(planted.encode()).hexdigest()}\n{planted}")
     assert "vegaEmbed" in chart_script()
     assert "alert(1)" not in chart_script()
-    assert file.read_text() == chart_script()
+    # Of a bundler whose checksum the code does not name nothing is kept, nor read.
+    assert (file.read_text() == chart_script()) == (version("vl-convert-python") in BUNDLES)
 
 
 def test_the_bundle_has_the_checksum_that_the_code_names(file):

@@ -10,6 +10,7 @@ from bench.cells.predictions import predictions_table, read_predictions
 from bench.protocol.cell import Cell
 from bench.summary.prediction_files import PredictionFiles
 from imssl.errors import UserError
+from imssl.spreadsheet import EXACT_NUMBERS
 from tests.bench.small_run import CHEST, FUNDUS, card, probabilities_of, samples_of
 
 
@@ -62,7 +63,7 @@ def test_columns_in_another_order_are_found_by_name(tmp_path):
     reader = PredictionFiles(card(CHEST))
     file = written(tmp_path / "p.csv", CHEST, 0)
     before = reader.read(file, file.read_bytes())
-    table = pd.read_csv(file, dtype={"id": str, "patient": str})
+    table = pd.read_csv(file, dtype={"id": str, "patient": str}, **EXACT_NUMBERS)
     write_table(file, table[table.columns[::-1]])
     assert_same(reader.read(file, file.read_bytes()), before)
 
