@@ -119,7 +119,7 @@ def _write_what_all_share(study: Path, name: str, protocol: Protocol, cards: dic
         if not file.is_file() or file.read_bytes() != content:
             write_bytes(file, content)
     if not (study / INPUTS_FILE).is_file():
-        write_packed_json(study / INPUTS_FILE, input_contents(protocol))
+        write_packed_json(study / INPUTS_FILE, _without_folders(input_contents(protocol)))
     # Last: with this file it is a study.
     write_text(study / STUDY_FILE, record.model_dump_json(indent=1) + "\n")
 
@@ -156,6 +156,16 @@ def without_paths(params: Path = PARAMS) -> str:
     yaml.width = 4096
     yaml.dump(content, text)
     return text.getvalue()
+
+
+def _without_folders(content: Any) -> Any:
+    """Settings in which absolute paths, which are of this machine, are the names of the files."""
+    if isinstance(content, dict):
+        return {key: _without_folders(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_folders(value) for value in content]
+    is_path = isinstance(content, str) and Path(content).is_absolute()
+    return Path(content).name if is_path else content
 
 
 def size_of(study: Path) -> int:

@@ -25,9 +25,10 @@ from bench.cells.records import read_record
 from bench.cli import main
 from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import read_protocol
+from bench.stages.inputs import input_contents
 from bench.studies import agreement
 from bench.studies.chains import ChainPredictions
-from bench.studies.files import Chain, read_chain, study_folder
+from bench.studies.files import INPUTS_FILE, Chain, read_chain, read_packed, study_folder
 from bench.studies.pack import pack, size_of
 from bench.studies.paper import write_paper
 from bench.studies.reports import report_beside, write_derived
@@ -107,6 +108,21 @@ def test_what_is_read_back_gives_the_metrics_that_were_computed(here):
         len(card.classes),
     )
     assert files.of("probe/block-1", "val") is None
+
+
+def test_no_path_of_the_machine_is_packed(here, monkeypatch):
+    def with_paths(protocol):
+        contents = input_contents(protocol)
+        contents["data-chest"]["settings"] |= {
+            "path": "/home/me/images.zip",
+            "files": ["/srv/a.csv", "b.csv"],
+        }
+        return contents
+
+    monkeypatch.setattr("bench.studies.pack.input_contents", with_paths)
+    packed = pack("second", read_protocol(), tell=lambda _: None)
+    settings = json.loads(read_packed(packed.study / INPUTS_FILE))["data-chest"]["settings"]
+    assert (settings["path"], settings["files"]) == ("images.zip", ["a.csv", "b.csv"])
 
 
 def test_a_study_verifies_without_data_results_or_store(here):
