@@ -119,7 +119,7 @@ def _row(column: ComparisonDraws, method: str, settings: ReportSettings) -> dict
         return {**row, "undefined": 0, "reason": reason}
     # Where both values end, so does their difference; mean scores have no one metric.
     reach = 1 - lowest_value(column.metric) if column.metric else math.inf
-    low, high = (float(np.clip(end, -reach, reach)) for end in difference.interval(settings.level))
+    low, high = difference.interval_within(settings.level, -reach, reach)
     pair = [column.methods.index(name) for name in (method, baseline)]
     return {
         **row,

@@ -41,14 +41,14 @@ def to_integers(card: Card, probabilities: Array, step: float) -> Integers:
         step: of the log-odds.
     """
     integers = _steps(probabilities[:, kept_classes(card)], step)
-    if card.task in ("multiclass", "ordinal"):
+    if _adds_up(card):
         integers[:, -1] -= _left_for_the_last(integers, step)
     return integers
 
 
 def to_probabilities(card: Card, integers: Integers, step: float) -> Array:
     """The (N, C) probabilities that stored integers stand for."""
-    if card.task in ("multiclass", "ordinal"):
+    if _adds_up(card):
         last = integers[:, -1:] + _left_for_the_last(integers, step)[:, None]
         integers = np.concatenate([integers[:, :-1], last], axis=1)
     kept = _of_steps(integers, step)
@@ -58,6 +58,11 @@ def to_probabilities(card: Card, integers: Integers, step: float) -> Array:
 def rounded(card: Card, probabilities: Array, step: float) -> Array:
     """What a reader of the study gets: (N, C) probabilities after rounding."""
     return to_probabilities(card, to_integers(card, probabilities, step), step)
+
+
+def _adds_up(card: Card) -> bool:
+    """Whether the probabilities of the kept classes add up to 1."""
+    return card.task in ("multiclass", "ordinal")
 
 
 def _steps(probabilities: Array, step: float) -> Integers:

@@ -115,8 +115,7 @@ class ComparisonDraws:
         low: float | None
         high: float | None
         if estimate.seeds > 1:
-            lowest = lowest_value(self.metric)
-            low, high = (float(np.clip(end, lowest, 1)) for end in estimate.interval(level))
+            low, high = estimate.interval_within(level, lowest_value(self.metric), 1)
         else:
             low, high = percentile_interval(averages, level)
         return Interval(

@@ -75,6 +75,11 @@ class EstimatedMean:
         half = self.half_width(level)
         return self.value - half, self.value + half
 
+    def interval_within(self, level: float, lowest: float, highest: float) -> tuple[float, float]:
+        """The interval, which ends where the values themselves end."""
+        low, high = self.interval(level)
+        return float(np.clip(low, lowest, highest)), float(np.clip(high, lowest, highest))
+
     def half_width(self, level: float) -> float:
         """Half the width of the interval."""
         if not self.is_uncertainty_known:

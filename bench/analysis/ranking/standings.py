@@ -177,7 +177,7 @@ def _with_interval(
 ) -> dict[str, float]:
     """A mean score with its interval, which ends where the scores end."""
     lowest = float(np.mean([lowest_score(column.metric) for column in columns]))
-    low, high = (float(np.clip(end, lowest, 1)) for end in estimate.interval(level))
+    low, high = estimate.interval_within(level, lowest, 1)
     return {"mean_score": estimate.value, "low": low, "high": high}
 
 
