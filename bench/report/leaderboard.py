@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -146,6 +146,7 @@ def pages(
     without_images: Collection[str] = (),
     checks: Sequence[LastCheck] = (),
     documentation: str | None = None,
+    studies: Mapping[str, str] | None = None,
 ) -> list[Callable[[], None]]:
     """Tasks that write the leaderboard and a page for each method and data set.
 
@@ -155,6 +156,7 @@ def pages(
         without_images: data sets of which no images are shown.
         checks: what verbs have last found, for the leaderboard to show.
         documentation: address that the pages link; that of this checkout where it is not given.
+        studies: by method the published study that its cells are of, where they are of one.
     """
     protocol = view.summary.protocol
     # Checking every part of every chart against Vega-Lite's schema takes longer than drawing them.
@@ -162,7 +164,7 @@ def pages(
         charts = {dataset: dataset_charts(view, dataset) for dataset in protocol.datasets}
     for dataset in without_images:
         charts[dataset] = replace(charts[dataset], samples=[])
-    details = cell_details(view.summary)
+    details = cell_details(view.summary) | {"studies": dict(studies or {})}
     synthetic = synthetic_datasets(protocol, view.summary.results)
     frame = {
         "profile": protocol.profile,

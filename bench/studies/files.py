@@ -5,18 +5,18 @@ reports/studies/<name>/
     params.yaml                       without paths of the machine that it was computed on
     cards/<data set>.json             what the results were computed from
     samples/<data set>.parquet        validation and test images: id, patient, split, labels, attributes
-    inputs.json.gz                    code and settings behind every stage and method
+    inputs.json.xz                    code and settings behind every stage and method
     chains/<data set>/<method>/seed-<n>/
-        chain.json.gz                 record, provenance, metrics and curves of every cell
+        chain.json.xz                 record, provenance, metrics and curves of every cell
         test.parquet, val.parquet     a row for each model and image: see bench/studies/rounding.py
     tuning/<method>.csv               trials of `bench tune`
-    results.csv.gz, results.json.gz, leaderboard.html
+    results.csv.xz, results.json.xz, leaderboard.html
 
 All below the line of chains is made from what stands above it.
 """
 
-import gzip
 import json
+import lzma
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +34,8 @@ from imssl.errors import UserError
 from imssl.regular_file import checksum
 
 STUDIES = REPORTS / "studies"
-STUDY_FILE, CHAIN_FILE, INPUTS_FILE = "study.json", "chain.json.gz", "inputs.json.gz"
-RESULTS_TABLE, DOCUMENT, PAGE = "results.csv.gz", "results.json.gz", "leaderboard.html"
+STUDY_FILE, CHAIN_FILE, INPUTS_FILE = "study.json", "chain.json.xz", "inputs.json.xz"
+RESULTS_TABLE, DOCUMENT, PAGE = "results.csv.xz", "results.json.xz", "leaderboard.html"
 # Splits of which predictions are kept, each in a file of its own.
 PREDICTED_SPLITS = ("val", "test")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -111,7 +111,7 @@ class StoredCell(BaseModel):
         provenance: when, where and at what cost it was computed.
         metrics: rows of its metrics.json; empty for a cell that failed for a documented reason.
         history: its training curves, as the text of history.csv; empty where it has none.
-        left_out: linear CKA without each patient, to six decimals: by id of the label set a list for each
+        left_out: linear CKA without each patient, to five decimals: by id of the label set a list for each
             block, and the patients; empty where it has none, or was packed before there were any.
     """
 
@@ -139,7 +139,7 @@ class StoredCell(BaseModel):
 
 
 class StoredChain(BaseModel):
-    """chain.json.gz.
+    """chain.json.xz.
 
     Attributes:
         schema_version: of the file.
@@ -209,20 +209,20 @@ def write_packed_json(file: Path, content: Any) -> None:
 
 
 def write_packed(file: Path, content: bytes) -> None:
-    """Write a file compressed by gzip; equal content is equal bytes."""
-    write_bytes(file, gzip.compress(content, compresslevel=9, mtime=0))
+    """Write a file compressed by xz; equal content is equal bytes."""
+    write_bytes(file, lzma.compress(content, preset=9))
 
 
 def read_packed(file: Path) -> bytes:
-    """Content of a file, decompressed where its name ends with .gz.
+    """Content of a file, decompressed where its name ends with .xz.
 
     Raises:
         UserError: it is missing or damaged.
     """
     try:
         content = file.read_bytes()
-        return gzip.decompress(content) if file.suffix == ".gz" else content
-    except (OSError, EOFError, ValueError) as error:
+        return lzma.decompress(content) if file.suffix == ".xz" else content
+    except (OSError, EOFError, lzma.LZMAError) as error:
         raise UserError(f"{file} cannot be read ({error}). Restore it with: git checkout {file}") from None
 
 

@@ -1,5 +1,6 @@
 """What is made from the stored chains: tables, document and pages, also with methods of one's own."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,17 +44,32 @@ def study_view(study: Path) -> View:
 
 
 def write_derived(study: Path) -> None:
-    """Write results.csv.gz, results.json.gz and the leaderboard of a study."""
+    """Write results.csv.xz, results.json.xz and the leaderboard of a study."""
     view = study_view(study)
     write_packed(study / RESULTS_TABLE, table_bytes(view))
     write_packed(study / DOCUMENT, (document_of(view).model_dump_json(by_alias=True) + "\n").encode())
-    side_by_side(pages(view, study, without_images(view.summary.results.cards))[:1])
+    side_by_side(_pages(view, study, study.name)[:1])
 
 
-def write_all_pages(view: View, folder: Path) -> Path:
-    """Write the leaderboard and the pages of all methods and data sets; the leaderboard's file."""
-    side_by_side(pages(view, folder, without_images(view.summary.results.cards)))
+def write_all_pages(view: View, folder: Path, study: str, own: Collection[str] = ()) -> Path:
+    """Write the leaderboard and the pages of all methods and data sets.
+
+    Args:
+        view: what they show.
+        folder: that they go to.
+        study: name of the study that the methods are of.
+        own: those that are not of it.
+
+    Returns:
+        The leaderboard's file.
+    """
+    side_by_side(_pages(view, folder, study, own))
     return folder / PAGE
+
+
+def _pages(view: View, folder: Path, study: str, own: Collection[str] = ()) -> list[Callable[[], None]]:
+    studies = {method: study for method in view.summary.protocol.methods if method not in own}
+    return pages(view, folder, without_images(view.summary.results.cards), studies=studies)
 
 
 def table_bytes(view: View) -> bytes:
@@ -82,7 +98,7 @@ def report_beside(name: str, protocol: Protocol) -> Beside:
     """
     study = study_folder(name)
     published = study_protocol(study)
-    refuse_disagreement(study, protocol, _cards_here(published), seeds_may_differ=False)
+    refuse_disagreement(study, protocol, cards_here(published), seeds_may_differ=False)
     own = [method for method in protocol.methods if method not in published.methods]
     if not own:
         raise UserError(
@@ -98,10 +114,11 @@ def report_beside(name: str, protocol: Protocol) -> Beside:
     of_own = read_results(mine, laid_out_or_finished)
     missing = sum(state.status != "done" for state in of_own.states.values())
     view = view_of_results(both, _united(read_study_results(study, published), of_own))
-    return Beside(write_all_pages(view, REPORTS / f"with-{name}"), own, missing)
+    return Beside(write_all_pages(view, REPORTS / f"with-{name}", name, own), own, missing)
 
 
-def _cards_here(published: Protocol) -> dict[str, Card]:
+def cards_here(published: Protocol) -> dict[str, Card]:
+    """The cards of a study's data sets as they are prepared here, of those that are."""
     cards = {}
     for dataset in published.datasets:
         try:

@@ -17,8 +17,14 @@ from imssl.datasets.prepared import Card
 LARGEST_EFFECT = 1e-4
 # Tried from the coarsest; the last moves no probability by more than 1e-7 and is taken whatever its effect.
 STEPS = tuple(2.0**-bits for bits in (*range(7, 18), 20))
-# Of the log-odds of 0 and 1: expit(40) is 1 in double precision.
-FARTHEST = 40.0
+# Of the log-odds of 0 and 1: expit(-746) is 0 in double precision, and next to it come the smallest numbers,
+# whose order decides a ranking.
+FARTHEST = 746.0
+# Of what the other columns leave for the last: below expit(-40) a difference from 1 is rounding.
+LEAST_LEFT = 40.0
+
+# Steps that a class is raised by at most: one for the rounding of each side, one to be ahead of it.
+MOST_RAISED = 3
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int32]
@@ -41,6 +47,8 @@ def to_integers(card: Card, probabilities: Array, step: float) -> Integers:
         step: of the log-odds.
     """
     integers = _steps(probabilities[:, kept_classes(card)], step)
+    if card.task != "multilabel":
+        _keep_the_most_probable(card, probabilities, integers, step)
     if _adds_up(card):
         integers[:, -1] -= _left_for_the_last(integers, step)
     return integers
@@ -51,8 +59,7 @@ def to_probabilities(card: Card, integers: Integers, step: float) -> Array:
     if _adds_up(card):
         last = integers[:, -1:] + _left_for_the_last(integers, step)[:, None]
         integers = np.concatenate([integers[:, :-1], last], axis=1)
-    kept = _of_steps(integers, step)
-    return np.column_stack([1 - kept[:, 0], kept[:, 0]]) if card.task == "binary" else kept
+    return _of_all_classes(card, integers, step)
 
 
 def rounded(card: Card, probabilities: Array, step: float) -> Array:
@@ -65,11 +72,27 @@ def _adds_up(card: Card) -> bool:
     return card.task in ("multiclass", "ordinal")
 
 
-def _steps(probabilities: Array, step: float) -> Integers:
+def _steps(probabilities: Array, step: float, farthest: float = FARTHEST) -> Integers:
     """Log-odds in steps, of the same shape; 0 and 1 become the farthest ones."""
     with np.errstate(divide="ignore"):
-        odds = np.clip(logit(probabilities), -FARTHEST, FARTHEST)
+        odds = np.clip(logit(probabilities), -farthest, farthest)
     return np.round(odds / step).astype(np.int32)
+
+
+def _of_all_classes(card: Card, integers: Integers, step: float) -> Array:
+    kept = _of_steps(integers, step)
+    return np.column_stack([1 - kept[:, 0], kept[:, 0]]) if card.task == "binary" else kept
+
+
+def _keep_the_most_probable(card: Card, exact: Array, integers: Integers, step: float) -> None:
+    """Raise, by a step at a time, the class that an image is assigned to, where rounding made it another one.
+
+    Votes of neighbours often differ in their last bits only, and whole images would change their class.
+    """
+    first = kept_classes(card)[0]
+    for _ in range(MOST_RAISED):
+        other = np.flatnonzero(_of_all_classes(card, integers, step).argmax(axis=1) != exact.argmax(axis=1))
+        integers[other, exact[other].argmax(axis=1) - first] += 1
 
 
 def _of_steps(integers: Integers, step: float) -> Array:
@@ -81,7 +104,7 @@ def _of_steps(integers: Integers, step: float) -> Array:
 
 def _left_for_the_last(integers: Integers, step: float) -> Integers:
     others = _of_steps(integers[:, :-1], step).sum(axis=1)
-    return _steps(np.clip(1 - others, 0, 1), step)
+    return _steps(np.clip(1 - others, 0, 1), step, LEAST_LEFT)
 
 
 def effect_on_scores(card: Card, labels: NDArray[np.int64], exact: Array, coarse: Array) -> float:

@@ -26,15 +26,15 @@ SUITE = Path(bench.__file__).parents[1]
 
 
 @contextmanager
-def scratch_project() -> Iterator[Path]:
-    """A temporary folder with this project's params.yaml and links to its methods, data and weights."""
+def scratch_project(params: Path = PARAMS) -> Iterator[Path]:
+    """A temporary folder with a params.yaml and links to this project's methods, data and weights."""
     with tempfile.TemporaryDirectory(prefix="imssl-bench-") as temporary:
-        weights = [expanded(name) for name in weights_files(read_protocol())]
+        weights = [expanded(name) for name in weights_files(read_protocol(params))]
         # So deep that ../weights.pth, too, leads to a link in the temporary folder.
         depth = max((file.parts.count("..") for file in weights), default=0)
         folder = Path(temporary, *["project"] * (depth + 1))
         folder.mkdir(parents=True)
-        shutil.copy(PARAMS, folder / PARAMS)
+        shutil.copy(params, folder / PARAMS)
         (folder / DATA).symlink_to(DATA.resolve())
         if own_methods().is_dir():
             (folder / own_methods().name).symlink_to(own_methods())

@@ -8,9 +8,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from bench.commands.results.study import complete_study
 from bench.commands.terminal.console import complete_cell, console
 
 if TYPE_CHECKING:
+    from bench.studies.rerun import PublishedRerun
     from bench.trust.compared_files import FileComparison
     from bench.trust.verify.rerun import Rerun
 
@@ -24,6 +26,14 @@ def rerun(
             autocompletion=complete_cell,
         ),
     ],
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="Compute a cell of this published study, by its params.yaml, and compare it with what is "
+            "published. Only the data set has to be there: dvc repro data@DATASET.",
+            autocompletion=complete_study,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Compute one cell again, in a scratch folder, and compare it file by file with what is kept of it.
@@ -40,6 +50,8 @@ def rerun(
     from bench.protocol.protocol import read_protocol
     from bench.trust.verify.rerun import rerun_cell
 
+    if study is not None:
+        return _rerun_published(study, cell, as_json)
     protocol = read_protocol()
     wanted = cell_named(cell, protocol)
     with shared("bench rerun"), progress_of("rerun") as on_progress:
@@ -54,6 +66,57 @@ def rerun(
         print_rerun(result)
         typer.echo(verdict)
     raise typer.Exit(0 if result.equal else 1)
+
+
+def _rerun_published(study: str, cell: str, as_json: bool) -> None:
+    from bench.commands.terminal.progress import progress_of
+    from bench.machine.lock import shared
+    from bench.studies.rerun import rerun_published
+
+    with shared("bench rerun"), progress_of("rerun") as on_progress:
+        result = rerun_published(study, cell, on_progress)
+    if as_json:
+        typer.echo(json.dumps({"equal": result.equal, **asdict(result)}, indent=1))
+    else:
+        _print_published(result)
+        typer.echo(f"{cell} {published_verdict(result)}")
+    raise typer.Exit(0 if result.equal else 1)
+
+
+def published_verdict(rerun: "PublishedRerun") -> str:
+    """How a published cell has come out, in words that follow its name."""
+    if rerun.equal:
+        return "came out as published, bit for bit"
+    if rerun.failure:
+        return f"has failed this time: {rerun.failure}"
+    if not rerun.elsewhere:
+        return "differs, although processor and package versions are the study's: not a bit should"
+    beyond = [number for number in rerun.numbers if not number.within_seeds]
+    if not beyond:
+        return f"differs, none of its {len(rerun.numbers)} numbers by more than the study's seeds do"
+    return (
+        f"differs, {len(beyond)} of its {len(rerun.numbers)} numbers by more than the study's seeds do: "
+        "it was computed elsewhere at first"
+    )
+
+
+def _print_published(rerun: "PublishedRerun") -> None:
+    """Print each number beside the published one, and what was another machine."""
+    out = console()
+    if rerun.computed_for_it:
+        out.print(f"kept nowhere, so computed first: {escape(', '.join(rerun.computed_for_it))}")
+    heading = f"\ncomputed again: [bold]{escape(rerun.title)}[/] in {rerun.seconds:.1f} s"
+    out.print(heading, highlight=False)
+    table = Table("number", "published", "now", "difference", "between seeds", box=None, pad_edge=False)
+    for row in rerun.numbers:
+        sizes = (row.published, row.now, row.difference, row.between_seeds)
+        table.add_row(escape(row.name), *map(_size, sizes))
+    out.print(table)
+    for words, names in (("bit for bit", rerun.equal_files), ("other bits", rerun.other_files)):
+        if names:
+            out.print(f"{words}: {escape(', '.join(names))}", highlight=False)
+    for origin in rerun.elsewhere:
+        out.print(f"computed elsewhere at first, so it may differ as two seeds do: {escape(origin)}")
 
 
 def verdict_of(rerun: "Rerun") -> str:

@@ -108,7 +108,7 @@ def pages(
 
     folder = study_folder(name)
     with shared("bench study pages"):
-        file = write_all_pages(study_view(folder), folder)
+        file = write_all_pages(study_view(folder), folder, name)
     typer.echo(f"leaderboard: {file}")
     if open_it:
         typer.launch(str(file))

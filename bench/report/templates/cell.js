@@ -94,12 +94,18 @@ function dvcStage(stage, dataset, method) {
   return details.per_dataset.includes(stage) ? `${stage}@${dataset}` : `${stage}@${dataset}-${method}`;
 }
 
+// A published cell is compared with its study, whatever this checkout has of its own.
+function ofStudy(method) {
+  const study = details.studies[method];
+  return study ? ` --study ${study}` : "";
+}
+
 function reproduce(runs) {
   const commits = new Set(runs.map((run) => details.origins[run.origin]?.revision).filter(Boolean));
   const checkouts = [...commits].map((commit) => `git checkout ${commit}`);
   const reruns = runs
     .filter((run) => run.status === "done")
-    .map((run) => `bench rerun ${run.stage}/${run.dataset}/${run.method}/${run.folder}`);
+    .map((run) => `bench rerun ${run.stage}/${run.dataset}/${run.method}/${run.folder}${ofStudy(run.method)}`);
   const computed = reruns.length ? reruns : [`dvc repro ${dvcStage(runs[0].stage, runs[0].dataset, runs[0].method)}`];
   return make("pre", [...checkouts, ...computed].join("\n"));
 }

@@ -1,7 +1,8 @@
 """Cells computed once more in a scratch folder, by the current code from the stored inputs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bench.cells.files import CELL_FILE, STORE, cell_path
 from bench.cells.keys import Keys
 from bench.cells.records import CellRecord, Outdated, Provenance, read_record
 from bench.protocol.cell import Cell, all_cells, built_on, cells_of
+from bench.protocol.params_file import PARAMS
 from bench.protocol.protocol import Protocol
 from bench.trust.compared_files import FileComparison, compared_file
 from bench.trust.scratch import lend_cell, run_python, scratch_project
@@ -128,28 +130,64 @@ def finished_folder(cell: Cell, keys: Keys) -> Path:
 
 
 def _rerun(cell: Cell, stored: Path, keys: Keys, on_progress: OnProgress) -> Rerun:
-    """Compute the cell in a scratch project whose store has what it builds on, and nothing of its own."""
-    with scratch_project() as folder:
-        missing = _lent(cell, keys, folder)
-        ended = run_python(
-            folder,
-            ["-m", "bench.trust.scratch_cells", *(c.name for c in (*missing, cell))],
-            _of_each_cell(on_progress),
-        )
-        made = folder / STORE / "cells" / cell.stage / keys.key(cell)
-        record, old = read_record(made) if ended.returncode == 0 else None, read_record(stored)
-        if record is None or old is None:
-            raise UserError(f"{cell.title} could not be computed again:\n{ended.stderr.strip()}")
-        names = sorted(old.files.keys() | record.files.keys())
+    old = read_record(stored)
+    if old is None:
+        raise UserError(f"{stored} holds no record of {cell.title}. Restore it with: dvc repro")
+    with computed_again(cell, keys, on_progress) as again:
+        names = sorted(old.files.keys() | again.record.files.keys())
         seeds = other_seed(cell, keys.protocol)
         return Rerun(
             title=cell.title,
-            files=[compared_file(name, stored / name, made / name, seeds) for name in names],
-            elsewhere=made_elsewhere(cell, old, record.provenance),
-            seconds=record.provenance.seconds,
-            computed_for_it=[earlier.title for earlier in missing],
-            failure=record.reason or "",
+            files=[compared_file(name, stored / name, again.folder / name, seeds) for name in names],
+            elsewhere=made_elsewhere(cell, old, again.record.provenance),
+            seconds=again.record.provenance.seconds,
+            computed_for_it=[earlier.title for earlier in again.before],
+            failure=again.record.reason or "",
         )
+
+
+@dataclass(frozen=True)
+class ComputedAgain:
+    """What a second computation of a cell has left, for as long as its scratch project is there.
+
+    Attributes:
+        folder: with its files.
+        record: of the cell.
+        before: cells that it builds on and that had to be computed first, as they were kept nowhere.
+    """
+
+    folder: Path
+    record: CellRecord
+    before: list[Cell]
+
+
+@contextmanager
+def computed_again(
+    cell: Cell, keys: Keys, on_progress: OnProgress, params: Path = PARAMS
+) -> Iterator[ComputedAgain]:
+    """Compute a cell in a scratch project whose store has what it builds on, and nothing of its own.
+
+    Args:
+        cell: which.
+        keys: of the protocol.
+        on_progress: called with the cell at work, and its steps.
+        params: file that the protocol was read from.
+
+    Raises:
+        UserError: it cannot be computed.
+    """
+    with scratch_project(params) as folder:
+        before = _lent(cell, keys, folder)
+        ended = run_python(
+            folder,
+            ["-m", "bench.trust.scratch_cells", *(c.name for c in (*before, cell))],
+            _of_each_cell(on_progress),
+        )
+        made = folder / STORE / "cells" / cell.stage / keys.key(cell)
+        record = read_record(made) if ended.returncode == 0 else None
+        if record is None:
+            raise UserError(f"{cell.title} could not be computed again:\n{ended.stderr.strip()}")
+        yield ComputedAgain(made, record, before)
 
 
 def _lent(cell: Cell, keys: Keys, folder: Path) -> list[Cell]:
@@ -194,10 +232,21 @@ def made_elsewhere(cell: Cell, old: CellRecord, now: Provenance) -> list[str]:
     Raises:
         UserError: the encoder's record cannot be read.
     """
-    then = old.provenance
+    return other_origin(
+        old.provenance, now, read_record(cell_path(Cell("pretrain", cell.dataset, cell.method, cell.seed)))
+    )
+
+
+def other_origin(then: Provenance, now: Provenance, pretrained: CellRecord | None) -> list[str]:
+    """What differs between two origins.
+
+    Args:
+        then: of a cell as it was made first.
+        now: of the same cell made again, on this machine.
+        pretrained: record of the encoder that it builds on; None where there is none.
+    """
     devices = [(then.hardware, now.hardware)]
     if then.device == "CPU":  # the record does not say which; that of the encoder does
-        pretrained = read_record(cell_path(Cell("pretrain", cell.dataset, cell.method, cell.seed)))
         devices = []
         # An encoder made on a GPU has no number of threads, and says nothing of the processor.
         if pretrained and pretrained.provenance.hardware != pretrained.provenance.device:

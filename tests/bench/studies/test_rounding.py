@@ -36,7 +36,11 @@ def test_a_probability_moves_by_an_eighth_of_a_step_at_most(step):
     """The slope of the logistic function is a quarter at most, and rounding moves by half a step at most."""
     exact = np.linspace(0, 1, 2001)
     coarse = rounded(BINARY, of_positive(exact), step)[:, 1]
-    assert np.abs(coarse - exact).max() <= step / 8 + 1e-12
+    moved = np.abs(coarse - exact)
+    is_even = np.abs(logit(exact)) <= step / 2  # raised by a whole step where it would no longer be the class
+    assert moved[~is_even].max() <= step / 8 + 1e-12
+    assert moved[is_even].max() <= step / 4 + 1e-12
+    assert ((coarse > 0.5) == (exact > 0.5)).all()
     assert (np.diff(coarse) >= 0).all()
     assert coarse[0] < 1e-17
     assert coarse[-1] == 1
@@ -49,6 +53,25 @@ def test_what_differs_in_its_last_bits_stays_apart():
     next_to_one = 1 - np.arange(50) * 2.0**-53
     kept = rounded(BINARY, of_positive(next_to_one), STEPS[-1])[:, 1]
     assert kept.tolist() == next_to_one.tolist()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_image_changes_its_class(step):
+    """Votes of neighbours that differ in their last bits only: half of a class, or a third."""
+    half = 0.5 + np.arange(-20, 21) * 2.0**-53
+    assert np.array_equal(
+        rounded(BINARY, of_positive(half), step).argmax(axis=1), of_positive(half).argmax(axis=1)
+    )
+    thirds = np.full((300, 3), 1 / 3) + np.random.default_rng(0).integers(-4, 5, size=(300, 3)) * 2.0**-54
+    kept = rounded(card(FUNDUS), thirds, step)
+    np.testing.assert_array_equal(kept.argmax(axis=1), thirds.argmax(axis=1))
+
+
+def test_the_smallest_probabilities_keep_their_order():
+    """A linear classifier with a weak penalty gives 1e-30, and a ranking asks which is smaller."""
+    tiny = 10.0 ** -np.arange(1, 300)
+    kept = rounded(BINARY, of_positive(tiny), STEPS[0])[:, 1]
+    assert (np.diff(kept) < 0).all()
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -1,6 +1,6 @@
-import gzip
 import hashlib
 import json
+import lzma
 import shutil
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from bench.protocol.protocol import read_protocol
 from bench.stages.inputs import input_contents
 from bench.studies import agreement
 from bench.studies.chains import ChainPredictions
-from bench.studies.files import INPUTS_FILE, Chain, read_chain, read_packed, study_folder
+from bench.studies.files import INPUTS_FILE, Chain, read_chain, read_packed
 from bench.studies.pack import pack, size_of
 from bench.studies.paper import write_paper
 from bench.studies.reports import report_beside, write_derived
@@ -41,30 +41,6 @@ from imssl.errors import UserError
 from imssl.settings.labels import EVERYTHING
 
 MOCO = Chain("chest", "moco", 0)
-
-
-@pytest.fixture(scope="module")
-def published(shared_run: Path, tmp_path_factory) -> Path:
-    """A finished run and the study that it was packed into; copy it."""
-    folder = tmp_path_factory.mktemp("published") / "checkout"
-    shutil.copytree(shared_run, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("IMSSL_BENCH_WORKERS", "1")
-        packed = pack("first", read_protocol(), tell=lambda _: None)
-        assert [chain.method for chain in packed.new] == ["random-init", "moco"]
-        assert packed.unfinished == []
-        write_derived(packed.study)
-    return folder
-
-
-@pytest.fixture
-def here(published: Path, tmp_path: Path, monkeypatch) -> Path:
-    """A copy of it as the current folder; its study's folder."""
-    shutil.copytree(published, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("IMSSL_BENCH_WORKERS", "1")
-    return study_folder("first")
 
 
 def digests(study: Path) -> dict[Path, str]:
@@ -136,14 +112,14 @@ def test_a_study_verifies_without_data_results_or_store(here):
 
 
 def test_a_changed_metric_and_a_changed_file_are_found(here):
-    file = here / "chains/chest/moco/seed-0/chain.json.gz"
-    content = json.loads(gzip.decompress(file.read_bytes()))
+    file = here / "chains/chest/moco/seed-0/chain.json.xz"
+    content = json.loads(lzma.decompress(file.read_bytes()))
     (finetuned,) = (
         c for c in content["cells"] if c["record"]["stage"] == "finetune" and c["record"]["fraction"] == 1
     )
     (row,) = (row for row in finetuned["metrics"] if row["metric"] == "macro_auroc")
     row["value"] += 0.001
-    file.write_bytes(gzip.compress(json.dumps(content).encode()))
+    file.write_bytes(lzma.compress(json.dumps(content).encode()))
     found = disagreements("first")
     assert any("finetune chest moco seed 0 1 macro_auroc" in line for line in found)
     assert any(line.startswith("line ") for line in found)  # of results.csv
@@ -228,11 +204,11 @@ def test_cka_without_each_patient_is_kept_and_older_chains_are_read_without(here
     restored = store.cell_folder(cell, keys.key(cell)) / LEFT_OUT_FILE
     assert left_out_arrays(restored, restored.read_bytes()).keys() == exact.keys()
 
-    chain = here / "chains/chest/moco/seed-0/chain.json.gz"
-    content = json.loads(gzip.decompress(chain.read_bytes()))
+    chain = here / "chains/chest/moco/seed-0/chain.json.xz"
+    content = json.loads(lzma.decompress(chain.read_bytes()))
     for kept in content["cells"]:
         del kept["left_out"]
-    chain.write_bytes(gzip.compress(json.dumps(content).encode()))
+    chain.write_bytes(lzma.compress(json.dumps(content).encode()))
     results = read_study_results(here, study_protocol(here))
     assert results.left_out == {}
     assert {state.status for state in results.states.values()} == {"done"}
@@ -281,10 +257,10 @@ def test_cards_that_are_damaged_are_named(here):
 
 
 def test_a_sealed_record_that_was_changed_is_found(here):
-    file = here / "chains/chest/moco/seed-0/chain.json.gz"
-    content = json.loads(gzip.decompress(file.read_bytes()))
+    file = here / "chains/chest/moco/seed-0/chain.json.xz"
+    content = json.loads(lzma.decompress(file.read_bytes()))
     content["cells"][0]["record"]["seed"] = 5
-    file.write_bytes(gzip.compress(json.dumps(content).encode()))
+    file.write_bytes(lzma.compress(json.dumps(content).encode()))
     assert any("was changed" in line for line in disagreements("first"))
 
 
