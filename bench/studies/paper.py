@@ -6,6 +6,7 @@
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +16,9 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from bench.methods.tuned import SCORE, TRIAL, UNTRAINED
 from bench.protocol.label_columns import label_columns
+from bench.protocol.protocol import Protocol
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, number, signed, span
 from bench.report.material.label_counts import labels_drawn
 from bench.report.view import Record, View
@@ -107,6 +110,35 @@ def planned() -> str:
             ),
         ]
     )
+
+
+def _tuning(view: View, study: Path) -> str:
+    """What the search found on validation images, beside the values that the run has."""
+    protocol, rows = view.summary.protocol, []
+    for method in protocol.methods:
+        file = study / "tuning" / f"{method}.csv"
+        if not file.is_file():
+            continue
+        trials = pd.read_csv(file)
+        searched = [name for name in trials.columns[: trials.columns.get_loc(SCORE)] if name != TRIAL]
+        trials = trials.drop_duplicates(searched)
+        of_run = trials[[_has_values(trial, method, protocol) for _, trial in trials[searched].iterrows()]]
+        scores = (trials[UNTRAINED].iloc[0], *of_run[SCORE], trials[SCORE].max())
+        rows.append([method, str(len(trials)), *map(number, scores)])
+    header = ["method", "trials", "an untrained encoder", "the values of the run", "the best trial"]
+    return table(header, rows)
+
+
+def _has_values(trial: pd.Series, method: str, protocol: Protocol) -> bool:
+    """Whether a run has the values that a trial had."""
+    row = protocol.methods[method]
+    optimisation = protocol.pretrain.optimisation.model_dump() | dict(row.get("optimisation", {}))
+    for name, tried in trial.items():
+        section, _, key = str(name).rpartition(".")
+        has = optimisation[key] if section else row[key]
+        if not math.isclose(has[0] if isinstance(has, list) else has, tried):
+            return False
+    return True
 
 
 def _facts(view: View, study: Path) -> str:
@@ -244,6 +276,7 @@ def _figure(view: View, study: Path) -> str:
 
 
 BLOCKS: dict[str, Callable[[View, Path], str]] = {
+    "tuning": _tuning,
     "facts": _facts,
     "leaderboard": _leaderboard,
     "references": _references,

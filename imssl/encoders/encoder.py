@@ -35,8 +35,10 @@ class Features:
 
     def averaged(self, number: int, side: int) -> Tensor:
         """One block's map, average-pooled to (B, C, side, side) in float32; smaller maps stay as they are."""
-        maps = self.block(number)
-        return F.adaptive_avg_pool2d(maps.float(), min(side, maps.shape[-1]))
+        maps = self.block(number).float()
+        side = min(side, maps.shape[-1])
+        # The gradient of torch's own on a GPU depends on the order of its sums, so torch refuses it here.
+        return F.adaptive_avg_pool2d(maps, side) if maps.device.type == "cpu" else area_means(maps, side)
 
     @property
     def embedding(self) -> Tensor:
@@ -51,6 +53,24 @@ class Features:
         """
         vectors = self.vectors and tuple(vector[index] for vector in self.vectors)
         return Features(tuple(block[index] for block in self.blocks), vectors)
+
+
+def area_means(maps: Tensor, side: int) -> Tensor:
+    """What ``adaptive_avg_pool2d`` gives, by matrix products, whose gradient is the same on every run.
+
+    Args:
+        maps: (B, C, H, W) float32.
+        side: of the result, (B, C, side, side).
+    """
+    rows, columns = (_shares(length, side).to(maps) for length in maps.shape[2:])
+    return rows @ maps @ columns.T
+
+
+def _shares(length: int, parts: int) -> Tensor:
+    """(parts, length): by which each place enters the mean of each part; parts overlap where they must."""
+    places, part = torch.arange(length), torch.arange(parts)[:, None]
+    within = (places >= part * length // parts) & (places < -(-(part + 1) * length // parts))
+    return within / within.sum(dim=1, keepdim=True)
 
 
 class SharedFeatures(Features):

@@ -10,6 +10,7 @@ from torch import nn
 from imssl.batch_norm import SplitBatchNorm2d
 from imssl.device import autocast, on_device
 from imssl.encoder import build_encoder, new_encoder
+from imssl.encoders.encoder import area_means
 from imssl.methods.moco import Moco
 from imssl.methods.moco_barlow import MocoBarlow
 from imssl.methods.moco_mse import MocoMse
@@ -156,3 +157,20 @@ def test_the_stride_tells_the_size_of_the_last_map(stem, pixels):
     encoder = new_encoder(EncoderSettings(name="resnet18", stem=stem, width=8), 1, seed=0).eval()
     maps = encoder(torch.zeros(2, 1, pixels, pixels)).block(4)
     assert maps.shape[-2:] == (math.ceil(pixels / encoder.stride),) * 2
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side"), [(8, 8, 4), (7, 7, 4), (9, 9, 2), (5, 5, 1), (4, 4, 4), (6, 9, 4)]
+)
+def test_means_of_areas_and_their_gradient_are_those_of_adaptive_pooling(height, width, side):
+    """A GPU takes them, as torch has no gradient of adaptive pooling there that is the same on every run."""
+    maps = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    given = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    means, gradients = [], []
+    for pool in (area_means, torch.nn.functional.adaptive_avg_pool2d):
+        own = maps.clone().requires_grad_()
+        means.append(pool(own, side))
+        (means[-1] * given).sum().backward()
+        gradients.append(own.grad)
+    torch.testing.assert_close(*means)
+    torch.testing.assert_close(*gradients)

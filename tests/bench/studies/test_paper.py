@@ -49,7 +49,7 @@ def test_what_was_planned_is_a_table_of_what_bench_plan_said(paper):
 
 def test_an_unknown_block_is_named(paper):
     paper.write_text("<!-- study: gossip -->\n<!-- end -->\n")
-    with pytest.raises(UserError, match="a block gossip; there are: planned, facts"):
+    with pytest.raises(UserError, match="a block gossip; there are: planned, tuning, facts"):
         write_paper(None)
     paper.unlink()
     with pytest.raises(UserError, match="does not exist"):
