@@ -47,7 +47,9 @@ def _with_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFram
         if pd.api.types.is_numeric_dtype(dtype):
             continue
         column = table.iloc[:, position]
+        # Most columns repeat few texts, of which none is changed.
+        if not any(change(cell) is not cell for cell in column.unique() if isinstance(cell, str)):
+            continue
         cells = [change(cell) if isinstance(cell, str) else cell for cell in column]
-        if any(new is not old for new, old in zip(cells, column, strict=True)):
-            changed.isetitem(position, pd.Series(cells, index=table.index, dtype=column.dtype))  # type: ignore[arg-type]
+        changed.isetitem(position, pd.Series(cells, index=table.index, dtype=column.dtype))  # type: ignore[arg-type]
     return changed

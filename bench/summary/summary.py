@@ -1,5 +1,6 @@
 """The numbers behind the page: every measurement over its seeds, found again by name."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,6 +73,20 @@ class Summary:
     def curve(self, dataset: str, quantity: str) -> dict[str, dict[int, float]]:
         """Means of a quantity of pretraining by method and epoch."""
         return self._curves.get((dataset, quantity), {})
+
+    def span(self, measurement: Measurement) -> tuple[float, float] | None:
+        """Lowest and highest value over the seeds and all methods, of which the measurement's is left out."""
+        return self._spans.get(measurement._replace(method=""))
+
+    @cached_property
+    def _spans(self) -> dict[Measurement, tuple[float, float]]:
+        spans: dict[Measurement, tuple[float, float]] = {}
+        for name, row in self.measured.items():
+            if not pd.isna(row["mean"]):
+                place = name._replace(method="")
+                low, high = spans.get(place, (math.inf, -math.inf))
+                spans[place] = min(low, row["lowest"]), max(high, row["highest"])
+        return spans
 
     def mean(self, measurement: Measurement) -> float | None:
         """Mean over the seeds; None unless every seed has a defined value."""

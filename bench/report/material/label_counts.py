@@ -62,7 +62,7 @@ def labels_drawn(summary: Summary, dataset: str, evaluation: str, labels: LabelS
 def drawn_labels(summary: Summary, dataset: str, evaluation: str, labels: LabelSet) -> DrawnLabels | None:
     """What was drawn for a label set; None where no cell has said so yet."""
     training, validation, share = (
-        _lowest_and_highest(summary, dataset, evaluation, labels, metric)
+        summary.span(Measurement(dataset, "", evaluation, labels, None, "", metric))
         for metric in ("labelled_images", "labelled_validation_images", "labelled_share")
     )
     return DrawnLabels(training, validation, share) if training else None
@@ -101,18 +101,6 @@ def _with_counts(words: str, summary: Summary, datasets: Sequence[str], labels: 
 
 def _span(ranges: Iterable[tuple[float, float] | None]) -> tuple[float, float] | None:
     ends = [end for ends in ranges if ends for end in ends]
-    return (min(ends), max(ends)) if ends else None
-
-
-def _lowest_and_highest(
-    summary: Summary, dataset: str, evaluation: str, labels: LabelSet, metric: str
-) -> tuple[float, float] | None:
-    ends: list[float] = []
-    for method in summary.protocol.methods:
-        name = Measurement(dataset, method, evaluation, labels, None, "", metric)
-        if summary.mean(name) is not None:
-            row = summary.measured[name]
-            ends += [row["lowest"], row["highest"]]
     return (min(ends), max(ends)) if ends else None
 
 
