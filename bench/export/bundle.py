@@ -27,7 +27,7 @@ from bench.report.leaderboard import LEADERBOARD, pages
 from bench.report.material.sample_images import without_images
 from bench.report.view import View
 from bench.sharing.pack import zipped
-from bench.studies.files import STUDIES
+from bench.studies.stored.files import STUDIES
 from imssl.datasets.prepared import CARD_FILE
 from imssl.durable import write_bytes
 from imssl.errors import UserError

@@ -8,8 +8,8 @@ from bench.protocol.protocol import Protocol, values
 from bench.report.answer.run_facts import suite_version
 from bench.sharing.differences import different_values
 from bench.sharing.submission import shared_protocol
-from bench.studies.files import read_study
-from bench.studies.results import study_cards, study_protocol
+from bench.studies.stored.files import read_study
+from bench.studies.stored.results import study_cards, study_protocol
 from imssl.datasets.prepared import Card
 from imssl.errors import UserError
 

@@ -19,8 +19,8 @@ from bench.protocol.params_file import PARAMS, read_params
 from bench.protocol.protocol import Protocol
 from bench.stages.inputs import input_contents
 from bench.studies.agreement import refuse_disagreement, suite_version
-from bench.studies.chains import samples_file, write_chain
-from bench.studies.files import (
+from bench.studies.stored.chains import samples_file, write_chain
+from bench.studies.stored.files import (
     CHAIN_FILE,
     INPUTS_FILE,
     PREDICTED_SPLITS,

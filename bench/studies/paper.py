@@ -22,8 +22,8 @@ from bench.protocol.protocol import Protocol
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, number, signed, span
 from bench.report.material.label_counts import labels_drawn
 from bench.report.view import Record, View
-from bench.studies.files import chains_of, read_chain, study_folder
 from bench.studies.reports import study_view
+from bench.studies.stored.files import chains_of, read_chain, study_folder
 from bench.summary.draws import Comparison, ComparisonDraws
 from imssl.durable import write_text
 from imssl.errors import UserError

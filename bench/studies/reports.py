@@ -14,8 +14,8 @@ from bench.report.leaderboard import pages
 from bench.report.material.sample_images import without_images
 from bench.report.view import View, view_of_results
 from bench.studies.agreement import refuse_disagreement
-from bench.studies.files import DOCUMENT, PAGE, RESULTS_TABLE, study_folder, write_packed
-from bench.studies.results import read_study_results, study_protocol
+from bench.studies.stored.files import DOCUMENT, PAGE, RESULTS_TABLE, study_folder, write_packed
+from bench.studies.stored.results import read_study_results, study_protocol
 from bench.summary.read import Results, laid_out_or_finished, read_results
 from imssl.datasets.prepared import Card, read_card
 from imssl.errors import UserError

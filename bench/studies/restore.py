@@ -32,8 +32,8 @@ from bench.protocol.cell import Cell
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES
 from bench.sharing.differences import Differences
-from bench.studies.chains import ChainPredictions, prediction_name, unpacked_left_out
-from bench.studies.files import (
+from bench.studies.stored.chains import ChainPredictions, prediction_name, unpacked_left_out
+from bench.studies.stored.files import (
     INPUTS_FILE,
     Chain,
     StoredCell,
@@ -42,7 +42,7 @@ from bench.studies.files import (
     read_packed,
     study_folder,
 )
-from bench.studies.results import study_protocol
+from bench.studies.stored.results import study_protocol
 from imssl.datasets.prepared import CARD_FILE, Card, read_card
 from imssl.durable import write_text
 

@@ -12,8 +12,9 @@ from bench.protocol.label_columns import labels_in
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES
 from bench.report.view import view_of_results
-from bench.studies.chains import ChainPredictions, prediction_name
-from bench.studies.files import (
+from bench.studies.reports import document_of, table_bytes
+from bench.studies.stored.chains import ChainPredictions, prediction_name
+from bench.studies.stored.files import (
     DOCUMENT,
     RESULTS_TABLE,
     Chain,
@@ -24,9 +25,8 @@ from bench.studies.files import (
     read_packed,
     study_folder,
 )
-from bench.studies.reports import document_of, table_bytes
-from bench.studies.results import in_order, read_study_results, study_cards, study_protocol
-from bench.studies.rounding import LARGEST_EFFECT
+from bench.studies.stored.results import in_order, read_study_results, study_cards, study_protocol
+from bench.studies.stored.rounding import LARGEST_EFFECT
 from bench.trust.verify.check import Check, OnProgress
 from bench.trust.verify.recomputed import Values, ks_distances, scores
 from imssl.datasets.prepared import Card

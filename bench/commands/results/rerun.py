@@ -12,7 +12,7 @@ from bench.commands.results.study import complete_study
 from bench.commands.terminal.console import complete_cell, console
 
 if TYPE_CHECKING:
-    from bench.studies.rerun import PublishedRerun
+    from bench.studies.published_cell import PublishedRerun
     from bench.trust.compared_files import FileComparison
     from bench.trust.verify.rerun import Rerun
 
@@ -71,7 +71,7 @@ def rerun(
 def _rerun_published(study: str, cell: str, as_json: bool) -> None:
     from bench.commands.terminal.progress import progress_of
     from bench.machine.lock import shared
-    from bench.studies.rerun import rerun_published
+    from bench.studies.published_cell import rerun_published
 
     with shared("bench rerun"), progress_of("rerun") as on_progress:
         result = rerun_published(study, cell, on_progress)

@@ -9,8 +9,8 @@ from bench.commands.terminal.console import Verbs, console
 from imssl.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.studies.files import Chain
     from bench.studies.restore import Restored
+    from bench.studies.stored.files import Chain
 
 # A message lists at most so many chains.
 LISTED = 3
@@ -24,7 +24,7 @@ study_app = typer.Typer(
 
 def complete_study(incomplete: str) -> list[str]:
     """Names of the studies that begin so, for the shell."""
-    from bench.studies.files import study_names
+    from bench.studies.stored.files import study_names
 
     return [name for name in study_names() if name.startswith(incomplete)]
 
@@ -51,8 +51,8 @@ def pack(
     from bench.machine.lock import shared
     from bench.protocol.protocol import read_protocol
     from bench.studies import pack as packing
-    from bench.studies.files import MOST_BYTES
     from bench.studies.reports import write_derived
+    from bench.studies.stored.files import MOST_BYTES
 
     def refuse(holder: object) -> None:
         raise UserError(f"{holder} is packing a study. Wait until it has ended.")
@@ -103,8 +103,8 @@ def pages(
     Only the leaderboard is kept in git. Everything is computed from the stored predictions.
     """
     from bench.machine.lock import shared
-    from bench.studies.files import study_folder
     from bench.studies.reports import study_view, write_all_pages
+    from bench.studies.stored.files import study_folder
 
     folder = study_folder(name)
     with shared("bench study pages"):

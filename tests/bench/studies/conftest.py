@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from bench.protocol.protocol import read_protocol
-from bench.studies.files import study_folder
 from bench.studies.pack import pack
 from bench.studies.reports import write_derived
+from bench.studies.stored.files import study_folder
 
 
 @pytest.fixture(scope="package")

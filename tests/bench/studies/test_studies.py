@@ -29,14 +29,14 @@ from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import read_protocol
 from bench.stages.inputs import input_contents
 from bench.studies import agreement
-from bench.studies.chains import ChainPredictions
-from bench.studies.files import INPUTS_FILE, Chain, read_chain, read_packed
 from bench.studies.pack import pack, size_of
 from bench.studies.paper import write_paper
 from bench.studies.reports import report_beside, write_derived
 from bench.studies.restore import restore
-from bench.studies.results import read_study_results, study_cards, study_protocol
-from bench.studies.rounding import LARGEST_EFFECT
+from bench.studies.stored.chains import ChainPredictions
+from bench.studies.stored.files import INPUTS_FILE, Chain, read_chain, read_packed
+from bench.studies.stored.results import read_study_results, study_cards, study_protocol
+from bench.studies.stored.rounding import LARGEST_EFFECT
 from bench.studies.verify import verify_study
 from imssl.datasets.prepared import read_card, read_prepared
 from imssl.errors import UserError

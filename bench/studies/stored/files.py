@@ -8,7 +8,7 @@ reports/studies/<name>/
     inputs.json.xz                    code and settings behind every stage and method
     chains/<data set>/<method>/seed-<n>/
         chain.json.xz                 record, provenance, metrics and curves of every cell
-        test.parquet, val.parquet     a row for each model and image: see bench/studies/rounding.py
+        test.parquet, val.parquet     a row for each model and image: see bench/studies/stored/rounding.py
     tuning/<method>.csv               trials of `bench tune`
     results.csv.xz, results.json.xz, leaderboard.html
 
@@ -145,7 +145,7 @@ class StoredChain(BaseModel):
         schema_version: of the file.
         suite: version that computed it.
         cells: in the order of the pipeline.
-        predictions: how they are rounded, by name (`bench.studies.chains.prediction_name`).
+        predictions: how they are rounded, by name (`bench.studies.stored.chains.prediction_name`).
         files: SHA-256 of the files of predictions, and of the data set's samples, by name.
     """
 

@@ -25,7 +25,7 @@ from bench.cells.predictions import Predictions, labels_in, read_predictions
 from bench.cells.records import CellRecord
 from bench.protocol.cell import Cell
 from bench.protocol.stage_specs import STAGES
-from bench.studies.files import (
+from bench.studies.stored.files import (
     CHAIN_FILE,
     PREDICTED_SPLITS,
     Chain,
@@ -36,7 +36,7 @@ from bench.studies.files import (
     file_checksum,
     write_packed,
 )
-from bench.studies.rounding import (
+from bench.studies.stored.rounding import (
     coarsest_step,
     effect_on_scores,
     kept_classes,

@@ -14,13 +14,13 @@ from bench.protocol.cell import Cell, all_cells
 from bench.protocol.label_columns import labels_in
 from bench.protocol.protocol import Protocol, read_protocol
 from bench.protocol.stage_specs import STAGES
-from bench.studies.chains import (
+from bench.studies.stored.chains import (
     ChainPredictions,
     prediction_name,
     read_stored_samples,
     unpacked_left_out,
 )
-from bench.studies.files import Chain, StoredCell, StoredChain, chains_of, read_chain
+from bench.studies.stored.files import Chain, StoredCell, StoredChain, chains_of, read_chain
 from bench.summary.read import CellState, Predicted, Results
 from bench.summary.tidy import TidyRow, checked_rows, tidy_table
 from imssl.datasets.prepared import Card

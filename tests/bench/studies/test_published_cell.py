@@ -9,7 +9,7 @@ from bench.cells.files import METRICS_FILE, cell_path, read_json
 from bench.cli import main
 from bench.commands.results.rerun import published_verdict
 from bench.protocol.cell import Cell
-from bench.studies.rerun import ComparedNumber, PublishedRerun, rerun_published
+from bench.studies.published_cell import ComparedNumber, PublishedRerun, rerun_published
 from imssl.errors import UserError
 from imssl.settings.labels import EVERYTHING
 

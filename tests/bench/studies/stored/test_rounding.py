@@ -3,7 +3,7 @@ import pytest
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
-from bench.studies.rounding import (
+from bench.studies.stored.rounding import (
     FARTHEST,
     LARGEST_EFFECT,
     STEPS,

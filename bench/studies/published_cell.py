@@ -12,9 +12,9 @@ from bench.protocol.label_columns import LABEL_COLUMNS
 from bench.protocol.params_file import PARAMS
 from bench.protocol.protocol import Protocol
 from bench.studies.agreement import refuse_disagreement
-from bench.studies.files import Chain, StoredCell, read_chain, study_folder
 from bench.studies.reports import cards_here
-from bench.studies.results import in_order, study_protocol
+from bench.studies.stored.files import Chain, StoredCell, read_chain, study_folder
+from bench.studies.stored.results import in_order, study_protocol
 from bench.trust.compared_files import COSTS
 from bench.trust.verify.check import OnProgress
 from bench.trust.verify.rerun import computed_again, other_origin
