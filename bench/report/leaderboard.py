@@ -147,6 +147,7 @@ def pages(
     checks: Sequence[LastCheck] = (),
     documentation: str | None = None,
     studies: Mapping[str, str] | None = None,
+    tables: Sequence[str] = (RESULTS_TABLE.name, DOCUMENT.name),
 ) -> list[Callable[[], None]]:
     """Tasks that write the leaderboard and a page for each method and data set.
 
@@ -157,6 +158,7 @@ def pages(
         checks: what verbs have last found, for the leaderboard to show.
         documentation: address that the pages link; that of this checkout where it is not given.
         studies: by method the published study that its cells are of, where they are of one.
+        tables: names of the results' table and document beside the leaderboard; none where there are none.
     """
     protocol = view.summary.protocol
     # Checking every part of every chart against Vega-Lite's schema takes longer than drawing them.
@@ -178,6 +180,7 @@ def pages(
         "documentation": documentation_beside(folder) if documentation is None else documentation,
         "methods": list(protocol.methods),
         "datasets": list(protocol.datasets),
+        "tables": list(tables),
     }
     chart_script()  # once, and not in each of the processes that write the pages
 

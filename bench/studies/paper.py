@@ -159,7 +159,7 @@ def _facts(view: View, study: Path) -> str:
         ["hours of computing, all cores together", f"{hours:.1f}"],
         ["processors", ", ".join(f"{device} ({count})" for device, count in devices.most_common())],
         ["commits", ", ".join(f"{commit} ({count} cells)" for commit, count in commits.most_common())],
-        ["largest change of a metric by rounding", f"{effect:.1e}"],
+        ["largest change of a metric by rounding", f"{effect:.3e}"],
     ]
     return table(["", ""], rows)
 

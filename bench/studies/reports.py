@@ -69,7 +69,8 @@ def write_all_pages(view: View, folder: Path, study: str, own: Collection[str] =
 
 def _pages(view: View, folder: Path, study: str, own: Collection[str] = ()) -> list[Callable[[], None]]:
     studies = {method: study for method in view.summary.protocol.methods if method not in own}
-    return pages(view, folder, without_images(view.summary.results.cards), studies=studies)
+    tables = [name for name in (RESULTS_TABLE, DOCUMENT) if (folder / name).is_file()]
+    return pages(view, folder, without_images(view.summary.results.cards), studies=studies, tables=tables)
 
 
 def table_bytes(view: View) -> bytes:

@@ -42,7 +42,7 @@ def origin_words(origin: Provenance) -> dict[str, str]:
     packages = [f"Python {origin.python}"]
     packages += [f"{name} {version}" for name, version in sorted(origin.packages.items())]
     return {
-        "commit": (origin.commit or "no repository")[:12],
+        "commit": (origin.commit or "")[:12] or "no repository",
         "revision": origin.commit or "",
         "clean": {True: "clean", False: "with uncommitted changes", None: "unknown"}[origin.clean],
         "device": origin.device,

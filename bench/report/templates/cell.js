@@ -45,6 +45,7 @@ function pairs(content) {
 }
 
 function filesOf(run) {
+  if (ofStudy(run.method)) return []; // a study holds them packed
   const files = details.files[run.stage] ?? {};
   const links = [];
   for (const [kind, file] of Object.entries(files)) {
@@ -69,8 +70,9 @@ function runTable(runs, caption) {
     row.append(make("th", run.seed, { scope: "row" }));
     if (scored) row.append(make("td", run.score?.toFixed(4).replace("-", "−") ?? "–", { class: "n" }));
     row.append(make("td", run.status));
-    const files = row.appendChild(make("td", run.status === "done" ? "" : "–"));
-    if (run.status === "done") filesOf(run).forEach((link, place) => files.append(place ? ", " : "", link));
+    const links = run.status === "done" ? filesOf(run) : [];
+    const files = row.appendChild(make("td", links.length ? "" : "–"));
+    links.forEach((link, place) => files.append(place ? ", " : "", link));
     const about = [run.started ?? "–", run.seconds ?? "–", origin.commit ?? "–", origin.clean ?? "–", origin.device ?? "–"];
     for (const text of about) row.append(make("td", text));
   }
@@ -101,7 +103,8 @@ function ofStudy(method) {
 }
 
 function reproduce(runs) {
-  const commits = new Set(runs.map((run) => details.origins[run.origin]?.revision).filter(Boolean));
+  const own = runs.filter((run) => !ofStudy(run.method));
+  const commits = new Set(own.map((run) => details.origins[run.origin]?.revision).filter(Boolean));
   const checkouts = [...commits].map((commit) => `git checkout ${commit}`);
   const reruns = runs
     .filter((run) => run.status === "done")
