@@ -35,6 +35,7 @@ def rerun(monkeypatch, capsys, *more: str) -> tuple[int, str]:
     return ended.value.code, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_published_cell_comes_out_bit_for_bit_without_results_or_another_params(here, monkeypatch, capsys):
     """Only the data set has to be there, and params.yaml may be another one's."""
     stored = read_json(cell_path(FROZEN) / METRICS_FILE)
@@ -56,6 +57,7 @@ def test_a_published_cell_comes_out_bit_for_bit_without_results_or_another_param
     }
 
 
+@pytest.mark.slow
 def test_what_is_another_number_is_shown_with_where_it_was_computed(here, monkeypatch, capsys):
     change(here, number=0.25, python="3.99.0")
     status, said = rerun(monkeypatch, capsys, "--json")
