@@ -18,7 +18,11 @@ MOST_NAMED = 6
 
 
 def refuse_disagreement(
-    study: Path, protocol: Protocol, cards: Mapping[str, Card], seeds_may_differ: bool
+    study: Path,
+    protocol: Protocol,
+    cards: Mapping[str, Card],
+    seeds_may_differ: bool,
+    only: str | None = None,
 ) -> None:
     """Refuse to put numbers side by side that were not made in the same way.
 
@@ -27,6 +31,7 @@ def refuse_disagreement(
         protocol: of this checkout.
         cards: of the data sets of the study as they are prepared here.
         seeds_may_differ: whether this checkout may have other seeds, as where some are added.
+        only: data set whose content is asked for; None for that of all.
 
     Raises:
         UserError: the suite's version, a setting that all methods share, the row of a method that both have,
@@ -43,6 +48,8 @@ def refuse_disagreement(
         )
     ]
     for dataset, card in study_cards(study, theirs).items():
+        if only not in (None, dataset):
+            continue
         if dataset not in cards:
             found.append(f"data/{dataset} is not prepared here; run: dvc repro data@{dataset}")
             continue

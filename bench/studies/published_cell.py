@@ -84,8 +84,9 @@ class PublishedRerun:
 
     @property
     def equal(self) -> bool:
-        """Whether every file is the published one, bit for bit."""
-        return not self.failure and not self.other_files
+        """Whether every file and number is the published one, bit for bit."""
+        numbers_agree = all(number.published == number.now for number in self.numbers)
+        return not self.failure and not self.other_files and numbers_agree
 
 
 def rerun_published(name: str, cell_name: str, on_progress: OnProgress) -> PublishedRerun:
@@ -103,7 +104,7 @@ def rerun_published(name: str, cell_name: str, on_progress: OnProgress) -> Publi
     study = study_folder(name)
     protocol = study_protocol(study)
     cell = cell_named(cell_name, protocol)
-    refuse_disagreement(study, protocol, cards_here(protocol), seeds_may_differ=False)
+    refuse_disagreement(study, protocol, cards_here(protocol), seeds_may_differ=False, only=cell.dataset)
     published = _held(study, Chain(cell.dataset, cell.method, cell.seed))
     if published is None or published[cell].record["status"] == "failed":
         raise UserError(f"the study {name} holds no numbers of {cell.name}")
@@ -159,7 +160,8 @@ def _numbers(rows: Iterable[dict[str, Any]]) -> Numbers:
 
 def _compared(published: Numbers, now: Numbers, seeds: list[Numbers]) -> list[ComparedNumber]:
     rows = []
-    for name, value in published.items():
+    for name in published | now:
+        value = published.get(name)
         others = [seed[name] for seed in seeds if seed.get(name) is not None]
         gaps = [abs(value - other) for other in others if other is not None] if value is not None else []
         rows.append(ComparedNumber(", ".join(name), value, now.get(name), max(gaps, default=None)))

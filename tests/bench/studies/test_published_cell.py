@@ -84,6 +84,15 @@ def test_how_far_a_number_may_be_off_is_what_seeds_differ_by(now, elsewhere, sai
     assert said in published_verdict(result)
 
 
+def test_a_cell_of_numbers_alone_is_judged_by_them():
+    """As those of feature reuse, which keep no predictions."""
+    same, other = (ComparedNumber("cka", published=0.5, now=now, between_seeds=0.1) for now in (0.5, 0.51))
+    assert PublishedRerun("reuse", [], [], [same], [], 1.0, []).equal
+    assert not PublishedRerun("reuse", [], [], [same, other], [], 1.0, []).equal
+    undefined_then = ComparedNumber("cka", published=None, now=0.5, between_seeds=None)
+    assert not PublishedRerun("reuse", [], [], [undefined_then], [], 1.0, []).equal
+
+
 @pytest.mark.parametrize(
     ("study", "cell", "said"),
     [
