@@ -232,9 +232,9 @@ def made_elsewhere(cell: Cell, old: CellRecord, now: Provenance) -> list[str]:
     Raises:
         UserError: the encoder's record cannot be read.
     """
-    return other_origin(
-        old.provenance, now, read_record(cell_path(Cell("pretrain", cell.dataset, cell.method, cell.seed)))
-    )
+    encoder = cell_path(Cell("pretrain", cell.dataset, cell.method, cell.seed))
+    # Asked only where its own record does not say: that of another cell may be damaged.
+    return other_origin(old.provenance, now, read_record(encoder) if old.provenance.device == "CPU" else None)
 
 
 def other_origin(then: Provenance, now: Provenance, pretrained: CellRecord | None) -> list[str]:
