@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.cells.files import REPORTS, read_table, write_table
-from bench.cells.method_facts import facts_of
+from bench.cells.method_facts import MethodFacts, facts_of
 from bench.protocol.protocol import OPTIMISATION_KEY, Protocol
 from imssl.errors import UserError
 
@@ -104,12 +104,24 @@ def tuning_of(method: str, protocol: Protocol) -> TuningState | None:
     if table is None:
         return TuningState(0, None)
     chosen = _chosen(table)
-    optimisation = {f"{OPTIMISATION_KEY}.{key}": v for key, v in facts.optimisation.items()}
-    present = facts.settings | optimisation
-    searched = [name for name in table.columns if name not in BESIDE and not name.startswith(ON)]
-    kept = len(chosen) == 1 and all(_equal(present.get(name), chosen.iloc[0][name]) for name in searched)
+    kept = len(chosen) == 1 and with_values_of(facts, chosen) == [True]
     judges, lengths = _values(table, JUDGE, FIRST_JUDGE), _values(table, LENGTH, 1.0)
     return TuningState(len(table), kept, judges, lengths, learns(table))
+
+
+def searched_in(table: pd.DataFrame) -> list[str]:
+    """The columns of a table of trials that hold the values of searched settings."""
+    return [name for name in table.columns if name not in BESIDE and not name.startswith(ON)]
+
+
+def with_values_of(facts: MethodFacts, table: pd.DataFrame) -> list[bool]:
+    """Which trials had the values that params.yaml gives the method."""
+    optimisation = {f"{OPTIMISATION_KEY}.{key}": v for key, v in facts.optimisation.items()}
+    present, searched = facts.settings | optimisation, searched_in(table)
+    return [
+        all(_equal(present.get(name), trial[name]) for name in searched)
+        for trial in table[searched].to_dict("records")
+    ]
 
 
 def learns(table: pd.DataFrame) -> bool | None:

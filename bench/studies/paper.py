@@ -6,7 +6,6 @@
 """
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -16,9 +15,9 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from bench.methods.tuned import SCORE, TRIAL, UNTRAINED
+from bench.cells.method_facts import facts_of
+from bench.methods.tuned import SCORE, UNTRAINED, searched_in, with_values_of
 from bench.protocol.label_columns import label_columns
-from bench.protocol.protocol import Protocol
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, number, signed, span
 from bench.report.material.label_counts import labels_drawn
 from bench.report.view import Record, View
@@ -120,25 +119,12 @@ def _tuning(view: View, study: Path) -> str:
         if not file.is_file():
             continue
         trials = pd.read_csv(file)
-        searched = [name for name in trials.columns[: trials.columns.get_loc(SCORE)] if name != TRIAL]
-        trials = trials.drop_duplicates(searched)
-        of_run = trials[[_has_values(trial, method, protocol) for _, trial in trials[searched].iterrows()]]
+        trials = trials.drop_duplicates(searched_in(trials))
+        of_run = trials[with_values_of(facts_of(method, protocol), trials)]
         scores = (trials[UNTRAINED].iloc[0], *of_run[SCORE], trials[SCORE].max())
         rows.append([method, str(len(trials)), *map(number, scores)])
     header = ["method", "trials", "an untrained encoder", "the values of the run", "the best trial"]
     return table(header, rows)
-
-
-def _has_values(trial: pd.Series, method: str, protocol: Protocol) -> bool:
-    """Whether a run has the values that a trial had."""
-    row = protocol.methods[method]
-    optimisation = protocol.pretrain.optimisation.model_dump() | dict(row.get("optimisation", {}))
-    for name, tried in trial.items():
-        section, _, key = str(name).rpartition(".")
-        has = optimisation[key] if section else row[key]
-        if not math.isclose(has[0] if isinstance(has, list) else has, tried):
-            return False
-    return True
 
 
 def _facts(view: View, study: Path) -> str:

@@ -105,7 +105,7 @@ def rerun_published(name: str, cell_name: str, on_progress: OnProgress) -> Publi
     protocol = study_protocol(study)
     cell = cell_named(cell_name, protocol)
     refuse_disagreement(study, protocol, cards_here(protocol), seeds_may_differ=False, only=cell.dataset)
-    published = _held(study, Chain(cell.dataset, cell.method, cell.seed))
+    published = _held(study, Chain(cell.dataset, cell.method, cell.seed), protocol)
     if published is None or published[cell].record["status"] == "failed":
         raise UserError(f"the study {name} holds no numbers of {cell.name}")
     kept, encoder = published[cell], published[Cell("pretrain", cell.dataset, cell.method, cell.seed)]
@@ -120,19 +120,19 @@ def rerun_published(name: str, cell_name: str, on_progress: OnProgress) -> Publi
             equal_files=[file for file in compared if files.get(file) == now.get(file)],
             other_files=[file for file in compared if files.get(file) != now.get(file)],
             numbers=_compared(_numbers(kept.metrics), numbers, _of_other_seeds(study, cell, protocol)),
-            elsewhere=other_origin(kept.provenance, again.record.provenance, encoder.cell_record()),
+            elsewhere=other_origin(kept.provenance, again.record.provenance, encoder.cell_record),
             seconds=again.record.provenance.seconds,
             computed_for_it=[earlier.title for earlier in again.before],
             failure=again.record.reason or "",
         )
 
 
-def _held(study: Path, chain: Chain) -> dict[Cell, StoredCell] | None:
+def _held(study: Path, chain: Chain, protocol: Protocol) -> dict[Cell, StoredCell] | None:
     """The cells of a chain; None where the study does not hold it."""
     stored = read_chain(study, chain)
     if stored is None:
         return None
-    cells = chain.cells(study_protocol(study))
+    cells = chain.cells(protocol)
     return dict(zip(cells, in_order(stored, chain, cells), strict=True))
 
 
@@ -141,7 +141,7 @@ def _of_other_seeds(study: Path, cell: Cell, protocol: Protocol) -> list[Numbers
     found = []
     for seed in protocol.seeds:
         like = replace(cell, seed=seed)
-        held = None if like == cell else _held(study, Chain(cell.dataset, cell.method, seed))
+        held = None if like == cell else _held(study, Chain(cell.dataset, cell.method, seed), protocol)
         if held is not None:
             found.append(_numbers(held[like].metrics))
     return found

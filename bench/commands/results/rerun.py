@@ -1,6 +1,7 @@
 """``bench rerun``: computes one cell anew and compares it with what is kept of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,21 +103,12 @@ def published_verdict(rerun: "PublishedRerun") -> str:
 
 def _print_published(rerun: "PublishedRerun") -> None:
     """Print each number beside the published one, and what was another machine."""
-    out = console()
-    if rerun.computed_for_it:
-        out.print(f"kept nowhere, so computed first: {escape(', '.join(rerun.computed_for_it))}")
-    heading = f"\ncomputed again: [bold]{escape(rerun.title)}[/] in {rerun.seconds:.1f} s"
-    out.print(heading, highlight=False)
     table = Table("number", "published", "now", "difference", "between seeds", box=None, pad_edge=False)
     for row in rerun.numbers:
         sizes = (row.published, row.now, row.difference, row.between_seeds)
         table.add_row(escape(row.name), *map(_size, sizes))
-    out.print(table)
-    for words, names in (("bit for bit", rerun.equal_files), ("other bits", rerun.other_files)):
-        if names:
-            out.print(f"{words}: {escape(', '.join(names))}", highlight=False)
-    for origin in rerun.elsewhere:
-        out.print(f"computed elsewhere at first, so it may differ as two seeds do: {escape(origin)}")
+    files = (("bit for bit", rerun.equal_files), ("other bits", rerun.other_files))
+    _print_comparison(rerun, table, [f"{words}: {', '.join(names)}" for words, names in files if names])
 
 
 def verdict_of(rerun: "Rerun") -> str:
@@ -136,16 +128,23 @@ def verdict_of(rerun: "Rerun") -> str:
 
 def print_rerun(rerun: "Rerun") -> None:
     """Print how each file of a cell that was computed again compares, and what was another machine."""
+    table = Table("file", "", "largest difference", "between seeds", box=None, pad_edge=False)
+    for file in rerun.files:
+        words = _comparison(file, bool(rerun.elsewhere))
+        table.add_row(file.name, words, _size(file.difference), _size(file.between_seeds))
+    _print_comparison(rerun, table)
+
+
+def _print_comparison(rerun: "Rerun | PublishedRerun", table: Table, lines: Sequence[str] = ()) -> None:
+    """Print what was computed, a table of how it compares, lines on that, and what was another machine."""
     out = console()
     if rerun.computed_for_it:
         out.print(f"kept nowhere, so computed first: {escape(', '.join(rerun.computed_for_it))}")
     heading = f"\ncomputed again: [bold]{escape(rerun.title)}[/] in {rerun.seconds:.1f} s"
     out.print(heading, highlight=False)
-    table = Table("file", "", "largest difference", "between seeds", box=None, pad_edge=False)
-    for file in rerun.files:
-        words = _comparison(file, bool(rerun.elsewhere))
-        table.add_row(file.name, words, _size(file.difference), _size(file.between_seeds))
     out.print(table)
+    for line in lines:
+        out.print(escape(line), highlight=False)
     for origin in rerun.elsewhere:
         out.print(f"computed elsewhere at first, so it may differ as two seeds do: {escape(origin)}")
 

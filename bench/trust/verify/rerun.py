@@ -233,25 +233,25 @@ def made_elsewhere(cell: Cell, old: CellRecord, now: Provenance) -> list[str]:
         UserError: the encoder's record cannot be read.
     """
     encoder = cell_path(Cell("pretrain", cell.dataset, cell.method, cell.seed))
-    # Asked only where its own record does not say: that of another cell may be damaged.
-    return other_origin(old.provenance, now, read_record(encoder) if old.provenance.device == "CPU" else None)
+    return other_origin(old.provenance, now, lambda: read_record(encoder))
 
 
-def other_origin(then: Provenance, now: Provenance, pretrained: CellRecord | None) -> list[str]:
+def other_origin(then: Provenance, now: Provenance, pretrained: Callable[[], CellRecord | None]) -> list[str]:
     """What differs between two origins.
 
     Args:
         then: of a cell as it was made first.
         now: of the same cell made again, on this machine.
-        pretrained: record of the encoder that it builds on; None where there is none.
+        pretrained: gives the record of the encoder that it builds on, None where there is none; asked only
+            where the cell's own does not say enough.
     """
     devices = [(then.hardware, now.hardware)]
     if then.device == "CPU":  # the record does not say which; that of the encoder does
-        devices = []
+        devices, encoder = [], pretrained()
         # An encoder made on a GPU has no number of threads, and says nothing of the processor.
-        if pretrained and pretrained.provenance.hardware != pretrained.provenance.device:
+        if encoder and encoder.provenance.hardware != encoder.provenance.device:
             here = now.model_copy(update={"device": hardware_name(torch.device("cpu"))})
-            devices = [(pretrained.provenance.hardware, here.hardware)]
+            devices = [(encoder.provenance.hardware, here.hardware)]
     pairs = [*devices, (then.python, now.python)]
     pairs += [
         (f"{name} {then.packages.get(name)}", f"{name} {now.packages.get(name)}")
