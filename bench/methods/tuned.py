@@ -59,7 +59,7 @@ class TuningState:
             count += f" judged by {' and '.join(self.judges)}"
         if self.learns is False:
             count += ", none better than an untrained encoder"
-        return count if self.kept else f"{count}, but its values were changed since"
+        return count if self.kept else f"{count}, but its values are not those that were chosen"
 
 
 def trials_file(method: str) -> Path:
@@ -72,24 +72,28 @@ def write_trials(method: str, table: pd.DataFrame) -> None:
     write_table(trials_file(method), table)
 
 
-def read_trials(method: str) -> pd.DataFrame | None:
+def read_trials(file: Path) -> pd.DataFrame | None:
     """The table of a method's trials; None where there is none.
 
     Raises:
         UserError: it cannot be read.
     """
-    file = trials_file(method)
     if not file.is_file():
         return None
     table = read_table(file, (FAILURE,))
     missing = [name for name in (TRIAL, CHOSEN) if name not in table.columns]
     if missing:
-        raise UserError(f"{file} lacks the column {missing[0]}. Delete it and run: bench tune {method}")
+        raise UserError(f"{file} lacks the column {missing[0]}. Delete it and run: bench tune {file.stem}")
     return table
 
 
-def tuning_of(method: str, protocol: Protocol) -> TuningState | None:
+def tuning_of(method: str, protocol: Protocol, trials: Path | None = None) -> TuningState | None:
     """How much a method was tuned, and whether params.yaml still says what was chosen.
+
+    Args:
+        method: its name in the protocol.
+        protocol: whose values of the method.
+        trials: where its trials are listed; those of this checkout where it is not given.
 
     Returns:
         None for a method that does not pretrain.
@@ -100,7 +104,7 @@ def tuning_of(method: str, protocol: Protocol) -> TuningState | None:
     facts = facts_of(method, protocol)
     if not facts.pretrains:
         return None
-    table = read_trials(method)
+    table = read_trials(trials or trials_file(method))
     if table is None:
         return TuningState(0, None)
     chosen = _chosen(table)

@@ -252,7 +252,7 @@ def leaderboard_context(
         "score_parts": score_parts(view),
         "introduction": background.introduction(protocol),
         "headline": headline(view),
-        "warnings": background.warnings(protocol, results) + origins_that_differ(protocol),
+        "warnings": background.warnings(view) + origins_that_differ(protocol),
         "completeness": background.completeness(results),
         "holes": background.holes(results),
         "evaluations": evaluations,
@@ -285,7 +285,7 @@ def leaderboard_context(
         "last_checks": checks_panel(summary, checks),
         "standing_checks": standing_checks(summary),
         "provenance": background.provenance_table(results),
-        "tuning": background.tuning_words(protocol),
+        "tuning": background.tuning_words(view),
         "departures": departure_words(protocol),
     }
 

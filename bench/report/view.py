@@ -1,8 +1,9 @@
 """What every page is made from: the summary, the analysis found by place, and which methods stand where."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from bench.analysis.analyse import Analysis, analyse
 from bench.cells.method_facts import reference_methods, untrained_methods
+from bench.methods.tuned import trials_file
 from bench.protocol.label_columns import labels_in
 from bench.protocol.protocol import Protocol
 from bench.report.entries import styles_of
@@ -44,6 +46,7 @@ class View:
         references: ids of the methods that the others are measured against.
         untrained: those of them whose weights nobody has trained.
         drawn: those that charts show.
+        trials: by method, where the trials of its tuning are listed, where that is not this checkout's.
     """
 
     summary: Summary
@@ -59,6 +62,7 @@ class View:
     references: tuple[str, ...]
     untrained: tuple[str, ...]
     drawn: tuple[str, ...]
+    trials: Mapping[str, Path]
 
     @property
     def several(self) -> bool:
@@ -68,6 +72,10 @@ class View:
     def ordered(self, evaluation: str) -> list[str]:
         """All methods, the highest mean score of an evaluation first; those without one last."""
         return _ordered(list(self.summary.protocol.methods), self.standings, evaluation)
+
+    def trials_of(self, method: str) -> Path:
+        """Where the trials of a method's tuning are listed."""
+        return self.trials.get(method) or trials_file(method)
 
     def head(self, method: str, root: str) -> Row:
         """A method's row without entries.
@@ -81,15 +89,21 @@ class View:
         return Row(method, (), style, link=f"{root}methods/{method}.html", note=note)
 
 
-def view_of_results(protocol: Protocol, results: Results) -> View:
-    """Every statistic of some results, as the pages show them."""
+def view_of_results(protocol: Protocol, results: Results, trials: Mapping[str, Path] | None = None) -> View:
+    """Every statistic of some results, as the pages show them.
+
+    Args:
+        protocol: of the run.
+        results: what its cells have left.
+        trials: see View.
+    """
     # BLAS on one thread: the data sets are side by side already, and its threads would wait for one another.
     with threadpool_limits(1, user_api="blas"):
         summary = summarise(protocol, results)
-        return view_of(summary, analyse(summary))
+        return view_of(summary, analyse(summary), trials)
 
 
-def view_of(summary: Summary, analysis: Analysis) -> View:
+def view_of(summary: Summary, analysis: Analysis, trials: Mapping[str, Path] | None = None) -> View:
     """Gather what the pages show."""
     references = reference_methods(summary.protocol)
     standings = _records_by(analysis.standings, ["evaluation", "method"])
@@ -108,6 +122,7 @@ def view_of(summary: Summary, analysis: Analysis) -> View:
         references=tuple(references),
         untrained=tuple(untrained_methods(summary.protocol)),
         drawn=tuple(drawn_methods(list(summary.protocol.methods), summary.protocol.report.baseline, methods)),
+        trials=trials or {},
     )
 
 

@@ -31,6 +31,7 @@ from bench.studies.stored.files import (
     chains_of,
     read_chain,
     study_folder,
+    study_trials,
     write_packed_json,
 )
 from imssl.datasets.prepared import Card, read_card, read_samples
@@ -112,9 +113,9 @@ def _write_what_all_share(study: Path, name: str, protocol: Protocol, cards: dic
         files[study / "cards" / f"{dataset}.json"] = (card.model_dump_json(indent=1) + "\n").encode()
         if not samples_file(study, dataset).is_file():
             files[samples_file(study, dataset)] = _samples(dataset, card)
-    for method in protocol.methods:
+    for method, file in study_trials(study, protocol).items():
         if trials_file(method).is_file():
-            files[study / "tuning" / f"{method}.csv"] = trials_file(method).read_bytes()
+            files[file] = trials_file(method).read_bytes()
     for file, content in files.items():
         if not file.is_file() or file.read_bytes() != content:
             write_bytes(file, content)

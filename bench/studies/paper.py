@@ -16,41 +16,45 @@ import pandas as pd
 import vl_convert
 
 from bench.cells.method_facts import facts_of
-from bench.methods.tuned import SCORE, UNTRAINED, searched_in, with_values_of
+from bench.methods.tuned import SCORE, UNTRAINED, read_trials, searched_in, with_values_of
 from bench.protocol.label_columns import label_columns
 from bench.report.layout import EVALUATION_NAMES, METRIC_NAMES, number, signed, span
 from bench.report.material.label_counts import labels_drawn
 from bench.report.view import Record, View
 from bench.studies.reports import study_view
-from bench.studies.stored.files import chains_of, read_chain, study_folder
+from bench.studies.stored.files import chains_of, read_chain, study_folder, study_trials
 from bench.summary.draws import Comparison, ComparisonDraws
 from imssl.durable import write_text
 from imssl.errors import UserError
 from imssl.settings.labels import LabelSet
 
-PAPER = Path("docs/study.md")
-FIGURE = Path("docs/images/study-labels.svg")
-# What `bench plan --json` and `bench plan --power --json` said before the run.
-PLANNED = Path("docs/study-planned.json")
+DOCS = Path("docs")
 BLOCK = re.compile(r"(<!-- study: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_RUN = "*Not run yet.*"
 
 
+def paper_of(name: str | None) -> Path:
+    """The page that tells of a study: docs/study-<name>.md where there is one, docs/study.md otherwise."""
+    own = DOCS / f"study-{name}.md"
+    return own if name and own.is_file() else DOCS / "study.md"
+
+
 def write_paper(name: str | None) -> Path:
-    """Write every block of docs/study.md.
+    """Write every block of a study's page; the words between them stay as they are.
 
     Args:
         name: of the study; None before there is one, when only what was planned can be written.
 
     Returns:
-        The file.
+        The page.
 
     Raises:
-        UserError: there is no such study, no docs/study.md, or it names a block that nothing makes.
+        UserError: there is no such study, no page, or it names a block that nothing makes.
     """
-    if not PAPER.is_file():
-        raise UserError(f"{PAPER} does not exist. Run this in a checkout of the project.")
-    blocks: dict[str, Callable[[], str]] = {"planned": planned}
+    paper = paper_of(name)
+    if not paper.is_file():
+        raise UserError(f"{paper} does not exist. Run this in a checkout of the project.")
+    blocks: dict[str, Callable[[], str]] = {"planned": lambda: planned(paper)}
     if name is None:
         blocks |= dict.fromkeys(BLOCKS, lambda: NOT_RUN)
     else:
@@ -64,18 +68,22 @@ def write_paper(name: str | None) -> Path:
 
     def filled(match: re.Match[str]) -> str:
         if match["name"] not in written:
-            raise UserError(f"{PAPER} has a block {match['name']}; there are: {', '.join(written)}")
+            raise UserError(f"{paper} has a block {match['name']}; there are: {', '.join(written)}")
         return f"{match[1]}\n{written[match['name']]}\n\n{match[3]}"
 
-    write_text(PAPER, BLOCK.sub(filled, PAPER.read_text(encoding="utf-8")))
-    return PAPER
+    write_text(paper, BLOCK.sub(filled, paper.read_text(encoding="utf-8")))
+    return paper
 
 
-def planned() -> str:
-    """Cells, hours and the smallest differences that could be found, as they were planned before the run."""
-    if not PLANNED.is_file():
+def planned(paper: Path) -> str:
+    """Cells, hours and the smallest differences that could be found, as they were planned before the run.
+
+    They are what `bench plan --json` and `bench plan --power --json` said, kept beside the page.
+    """
+    file = paper.with_name(f"{paper.stem}-planned.json")
+    if not file.is_file():
         return NOT_RUN
-    plan = json.loads(PLANNED.read_text(encoding="utf-8"))
+    plan = json.loads(file.read_text(encoding="utf-8"))
     stages = [
         [row["stage"], str(row["cells"]), f"{row['seconds'] / 3600:.1f}"] for row in plan["plan"]["stages"]
     ]
@@ -114,11 +122,10 @@ def planned() -> str:
 def _tuning(view: View, study: Path) -> str:
     """What the search found on validation images, beside the values that the run has."""
     protocol, rows = view.summary.protocol, []
-    for method in protocol.methods:
-        file = study / "tuning" / f"{method}.csv"
-        if not file.is_file():
+    for method, file in study_trials(study, protocol).items():
+        trials = read_trials(file)
+        if trials is None:
             continue
-        trials = pd.read_csv(file)
         trials = trials.drop_duplicates(searched_in(trials))
         of_run = trials[with_values_of(facts_of(method, protocol), trials)]
         scores = (trials[UNTRAINED].iloc[0], *of_run[SCORE], trials[SCORE].max())
@@ -256,9 +263,11 @@ def _figure(view: View, study: Path) -> str:
         .facet(row="evaluation:N", column="data set:N")
         .resolve_scale(y="independent")
     )
-    write_text(FIGURE, str(vl_convert.vegalite_to_svg(chart.to_dict())))
+    paper = paper_of(study.name)
+    file = paper.parent / "images" / f"{paper.stem}-labels.svg"
+    write_text(file, str(vl_convert.vegalite_to_svg(chart.to_dict())))
     title = "Primary metric against the share of the labels, by data set and evaluation"
-    return f"![{title}]({FIGURE.relative_to(PAPER.parent)})"
+    return f"![{title}]({file.relative_to(paper.parent)})"
 
 
 BLOCKS: dict[str, Callable[[View, Path], str]] = {

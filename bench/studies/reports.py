@@ -14,7 +14,14 @@ from bench.report.leaderboard import pages
 from bench.report.material.sample_images import without_images
 from bench.report.view import View, view_of_results
 from bench.studies.agreement import refuse_disagreement
-from bench.studies.stored.files import DOCUMENT, PAGE, RESULTS_TABLE, study_folder, write_packed
+from bench.studies.stored.files import (
+    DOCUMENT,
+    PAGE,
+    RESULTS_TABLE,
+    study_folder,
+    study_trials,
+    write_packed,
+)
 from bench.studies.stored.results import read_study_results, study_protocol
 from bench.summary.read import Results, laid_out_or_finished, read_results
 from imssl.datasets.prepared import Card, read_card
@@ -40,7 +47,8 @@ class Beside:
 def study_view(study: Path) -> View:
     """Every statistic of a study, computed from its stored predictions."""
     protocol = study_protocol(study)
-    return view_of_results(protocol, read_study_results(study, protocol))
+    results = read_study_results(study, protocol)
+    return view_of_results(protocol, results, study_trials(study, protocol))
 
 
 def write_derived(study: Path) -> None:
@@ -114,7 +122,8 @@ def report_beside(name: str, protocol: Protocol) -> Beside:
     )
     of_own = read_results(mine, laid_out_or_finished)
     missing = sum(state.status != "done" for state in of_own.states.values())
-    view = view_of_results(both, _united(read_study_results(study, published), of_own))
+    results = _united(read_study_results(study, published), of_own)
+    view = view_of_results(both, results, study_trials(study, published))
     return Beside(write_all_pages(view, REPORTS / f"with-{name}", name, own), own, missing)
 
 

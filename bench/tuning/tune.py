@@ -70,7 +70,7 @@ def tune_method(method: str, budget: int | None, seed: int, report: Callable[[st
     report(f"an untrained encoder: {_score_in_words(reference)}")
     trials = search(ranges, budget, seed, judge)
     chosen = best_of(trials)
-    table = trial_table(trials, chosen, protocol.tune, reference.score, read_trials(method))
+    table = trial_table(trials, chosen, protocol.tune, reference.score, read_trials(trials_file(method)))
     write_trials(method, table)
     if chosen is None:
         raise UserError(

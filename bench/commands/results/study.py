@@ -125,7 +125,7 @@ def write(
         ),
     ] = None,
 ) -> None:
-    """Write the figures and tables of docs/study.md, between the marks that name them."""
+    """Write the figures and tables of docs/study.md, or docs/study-NAME.md, between their marks."""
     from bench.machine.lock import shared
     from bench.studies.paper import write_paper
 

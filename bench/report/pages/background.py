@@ -8,6 +8,7 @@ from bench.methods.tuned import tuning_of
 from bench.protocol.protocol import Protocol, values
 from bench.report.layout import Column, Entry, Row, Table, listed, number
 from bench.report.pages.settings import Facts, method_settings, written, written_facts
+from bench.report.view import View
 from bench.summary.over_seeds import too_few_seeds, undefined_classes
 from bench.summary.read import Results
 from imssl.datasets.prepared import Card
@@ -49,8 +50,9 @@ def introduction(protocol: Protocol) -> str:
     )
 
 
-def warnings(protocol: Protocol, results: Results) -> list[str]:
+def warnings(view: View) -> list[str]:
     """What a reader must know before comparing any two numbers."""
+    protocol, results = view.summary.protocol, view.summary.results
     warned = []
     seeds = len(protocol.seeds)
     if seeds < protocol.report.least_seeds:
@@ -60,7 +62,7 @@ def warnings(protocol: Protocol, results: Results) -> list[str]:
         )
     warned += (
         unchecked(protocol)
-        + _unequal_tuning(protocol)
+        + _unequal_tuning(view)
         + _mixed(results)
         + _unclean(results)
         + _unequal_images(results)
@@ -162,23 +164,23 @@ def unchecked(protocol: Protocol) -> list[str]:
     return warned
 
 
-def tuning_words(protocol: Protocol) -> dict[str, str]:
+def tuning_words(view: View) -> dict[str, str]:
     """How much each method was tuned, by method; empty for those that have nothing to tune."""
-    return {method: tuning_of_method(method, protocol) for method in protocol.methods}
+    return {method: tuning_of_method(view, method) for method in view.summary.protocol.methods}
 
 
-def tuning_of_method(method: str, protocol: Protocol) -> str:
+def tuning_of_method(view: View, method: str) -> str:
     """How much one method was tuned; empty where it has nothing to tune."""
     try:
-        state = tuning_of(method, protocol)
+        state = tuning_of(method, view.summary.protocol, view.trials_of(method))
     except UserError as error:
         return str(error)
     return "" if state is None else state.words
 
 
-def _unequal_tuning(protocol: Protocol) -> list[str]:
-    """Methods that were tuned more than others, or whose chosen values were changed since."""
-    words = {method: text for method, text in tuning_words(protocol).items() if text}
+def _unequal_tuning(view: View) -> list[str]:
+    """Methods that were tuned more than others, or that have other values than those chosen."""
+    words = {method: text for method, text in tuning_words(view).items() if text}
     if len(set(words.values())) <= 1:
         return []
     each = "; ".join(f"{method}: {text}" for method, text in words.items())

@@ -1,13 +1,14 @@
 """Tables of a method's page about the method itself: settings, checks, trials, weights and cost."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.cells.files import ENCODER_FILE, cell_path
 from bench.methods.checked import read_check_record
-from bench.methods.tuned import CHOSEN, read_trials, trials_file
+from bench.methods.tuned import CHOSEN, read_trials
 from bench.protocol.protocol import Protocol
 from bench.protocol.registry import method_file
 from bench.report.layout import Column, Entry, Row, Table, number
@@ -56,10 +57,14 @@ def check_results(method: str, protocol: Protocol) -> Facts:
     ]
 
 
-def trials_table(method: str) -> Table | None:
-    """The trials by which a method's values were chosen; None where there were none."""
+def trials_table(file: Path) -> Table | None:
+    """The trials by which a method's values were chosen; None where there were none.
+
+    Args:
+        file: that lists them.
+    """
     try:
-        trials = read_trials(method)
+        trials = read_trials(file)
     except UserError:  # the sentence on tuning says what is wrong
         return None
     if trials is None:
@@ -70,7 +75,7 @@ def trials_table(method: str) -> Table | None:
         entries = [_trial_entry(name, trial[name]) for name in rest]
         rows.append(Row(str(trial[first]), tuple(entries)))
     columns = tuple(Column(name, numeric=pd.api.types.is_numeric_dtype(trials[name])) for name in rest)
-    note = f"All of {trials_file(method)}; the values of the trial that is chosen are those of params.yaml."
+    note = f"All of {file}. `bench tune` enters the values of the chosen trial in params.yaml."
     return Table("trials", f"Tuning: {len(rows):,} trials", first, columns, tuple(rows), note)
 
 

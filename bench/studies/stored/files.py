@@ -71,6 +71,11 @@ def chains_of(protocol: Protocol) -> dict[Chain, list[Cell]]:
     return chains
 
 
+def study_trials(study: Path, protocol: Protocol) -> dict[str, Path]:
+    """Where the trials of the tuning of each method of a study are listed, whether it was tuned or not."""
+    return {method: study / "tuning" / f"{method}.csv" for method in protocol.methods}
+
+
 class StudyRecord(BaseModel):
     """study.json.
 

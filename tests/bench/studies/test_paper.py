@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.studies.paper import BLOCKS, NOT_RUN, planned, table, write_paper
+from bench.studies.paper import BLOCKS, NOT_RUN, paper_of, planned, table, write_paper
 from imssl.errors import UserError
 
 ROOT = Path(__file__).parents[3]
+PAPERS = sorted((ROOT / "docs").glob("study*.md"))
 
 
 @pytest.fixture
@@ -18,7 +19,8 @@ def paper(tmp_path, monkeypatch) -> Path:
     return file
 
 
-def test_the_paper_has_every_block_and_no_other(paper):
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.stem)
+def test_a_paper_has_every_block_and_no_other(paper):
     text = paper.read_text(encoding="utf-8")
     for block in ("planned", *BLOCKS):
         assert text.count(f"<!-- study: {block} -->") == 1
@@ -42,9 +44,17 @@ def test_what_was_planned_is_a_table_of_what_bench_plan_said(paper):
     Path("docs/study-planned.json").write_text(
         json.dumps({"plan": {"stages": [stage]}, "power": {"columns": [column]}})
     )
-    text = planned()
+    text = planned(paper)
     assert "| pretrain | 72 | 2.0 |" in text
     assert "| chest | Linear classifier on the frozen encoder | 10% | 40 | 0.010 | 0.020 | 0.065 |" in text
+
+
+def test_a_study_with_a_page_of_its_own_is_told_there(paper):
+    own = paper.with_name("study-second.md")
+    assert paper_of("second") == paper_of(None) == paper
+    own.write_text("<!-- study: planned -->\n<!-- end -->\n")
+    assert paper_of("second") == own
+    assert paper_of("first") == paper
 
 
 def test_an_unknown_block_is_named(paper):

@@ -24,14 +24,15 @@ from bench.cells.keys import Keys
 from bench.cells.predictions import read_predictions
 from bench.cells.records import read_record
 from bench.cli import main
-from bench.methods.tuned import SCORE, TRIAL, UNTRAINED
+from bench.methods.tuned import CHOSEN, SCORE, TRIAL, UNTRAINED
 from bench.protocol.cell import Cell, all_cells
 from bench.protocol.protocol import read_protocol
+from bench.report.pages.background import tuning_words
 from bench.stages.inputs import input_contents
 from bench.studies import agreement
 from bench.studies.pack import pack, size_of
 from bench.studies.paper import write_paper
-from bench.studies.reports import report_beside, write_derived
+from bench.studies.reports import report_beside, study_view, write_derived
 from bench.studies.restore import restore
 from bench.studies.stored.chains import ChainPredictions
 from bench.studies.stored.files import INPUTS_FILE, Chain, read_chain, read_packed
@@ -287,6 +288,7 @@ def test_the_paper_tells_what_the_study_holds(here):
             "optimisation.learning_rate": [read_protocol().pretrain.optimisation.learning_rate, 0.3, 0.3],
             SCORE: [0.61, 0.72, 0.72],
             UNTRAINED: 0.69,
+            CHOSEN: [False, True, False],
         }
     )
     (here / "tuning").mkdir()
@@ -304,3 +306,5 @@ def test_the_paper_tells_what_the_study_holds(here):
     assert f"{values[0]:.3f} [" in text
     assert "minus it" in text
     assert Path("docs/images/study-labels.svg").read_text().startswith("<svg")
+    # The pages too speak of the study's own search, of which this checkout knows nothing.
+    assert tuning_words(study_view(here))["moco"] == "3 trials, but its values are not those that were chosen"

@@ -23,6 +23,7 @@ from bench.protocol.cell import Cell
 from bench.protocol.protocol import read_protocol
 from bench.protocol.registry import load_method
 from bench.report.pages.background import tuning_words, warnings
+from bench.report.view import view_of_results
 from bench.summary.read import read_results
 from bench.tuning import trial
 from bench.tuning.search import Judged
@@ -169,7 +170,7 @@ def test_the_leaderboard_warns_where_the_judges_differ(short, edited, monkeypatc
     tune("moco-barlow", budget=2)
     protocol = read_protocol()
     assert tuning_of("moco-barlow", protocol).judges == ("linear",)
-    (warning,) = [line for line in warnings(protocol, read_results(protocol)) if "tuned alike" in line]
+    (warning,) = [line for line in warnings(view_here()) if "tuned alike" in line]
     assert "moco: 2 trials; moco-barlow: 2 trials judged by linear" in warning
 
 
@@ -209,6 +210,12 @@ def test_the_score_is_of_validation_images_alone(short, project, monkeypatch):
     assert all(0 <= score <= 1 for score in scores[0].values())
 
 
+def view_here():
+    """Of this folder, where nothing has run."""
+    protocol = read_protocol()
+    return view_of_results(protocol, read_results(protocol))
+
+
 def of_temperature(method, protocol):
     """Highest for a low temperature, without training."""
     temperature = load_method(method, protocol).settings.temperature
@@ -217,24 +224,22 @@ def of_temperature(method, protocol):
 
 def test_a_change_afterwards_and_unequal_budgets_are_said(short, project, monkeypatch):
     monkeypatch.setattr("bench.tuning.tune.judged", of_temperature)
-    assert tuning_words(read_protocol()) == {
+    assert tuning_words(view_here()) == {
         "random-init": "", "moco": "not tuned here", "moco-barlow": "not tuned here",
     }  # fmt: skip
-    assert "tuned alike" not in " ".join(warnings(read_protocol(), read_results(read_protocol())))
+    assert "tuned alike" not in " ".join(warnings(view_here()))
     tune("moco", budget=6)
-    assert tuning_words(read_protocol())["moco"] == "6 trials"
-    found = [
-        line for line in warnings(read_protocol(), read_results(read_protocol())) if "tuned alike" in line
-    ]
+    assert tuning_words(view_here())["moco"] == "6 trials"
+    found = [line for line in warnings(view_here()) if "tuned alike" in line]
     assert len(found) == 1
     assert "moco: 6 trials; moco-barlow: not tuned here" in found[0]
     tune("moco-barlow", budget=6)
-    assert "tuned alike" not in " ".join(warnings(read_protocol(), read_results(read_protocol())))
+    assert "tuned alike" not in " ".join(warnings(view_here()))
     chosen = load_method("moco", read_protocol()).settings.temperature
     file = project / "params.yaml"
     file.write_text(file.read_text().replace(f"temperature: {chosen}   # as", "temperature: 0.4   # as"))
-    assert tuning_words(read_protocol())["moco"] == "6 trials, but its values were changed since"
-    assert any("tuned alike" in line for line in warnings(read_protocol(), read_results(read_protocol())))
+    assert tuning_words(view_here())["moco"] == "6 trials, but its values are not those that were chosen"
+    assert any("tuned alike" in line for line in warnings(view_here()))
 
 
 def test_a_second_search_is_counted_on_top_of_the_first(short, monkeypatch):
