@@ -163,7 +163,8 @@ def pages(
     protocol = view.summary.protocol
     # Checking every part of every chart against Vega-Lite's schema takes longer than drawing them.
     with debug_mode(False):
-        charts = {dataset: dataset_charts(view, dataset) for dataset in protocol.datasets}
+        drawn = side_by_side([partial(dataset_charts, view, dataset) for dataset in protocol.datasets])
+    charts = dict(zip(protocol.datasets, drawn, strict=True))
     for dataset in without_images:
         charts[dataset] = replace(charts[dataset], samples=[])
     details = cell_details(view.summary) | {"studies": dict(studies or {})}

@@ -84,8 +84,8 @@ def _environment() -> Environment:
 def _scripts() -> tuple[Inlined, ...]:
     """In the order in which they run: what a reader clicks first, then what draws, then what is drawn."""
     # The parts of one script: what is computed, what is shown, what is clicked.
-    names = ("view.js", "scores.js", "aggregates.js", "shown.js", "heads.js", "cell.js", "page.js")
-    of_page = [(TEMPLATES / name).read_text(encoding="utf-8") for name in names]
+    names = ("view", "scores", "aggregates", "shown", "heads", "cell", "folds", "page")
+    of_page = [(TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in names]
     return (
         _inlined("\n".join(of_page)),
         _inlined(chart_script()),

@@ -76,14 +76,14 @@ class Summary:
 
     def span(self, measurement: Measurement) -> tuple[float, float] | None:
         """Lowest and highest value over the seeds and all methods, of which the measurement's is left out."""
-        return self._spans.get(measurement._replace(method=""))
+        return self._spans.get(_but_method(measurement))
 
     @cached_property
-    def _spans(self) -> dict[Measurement, tuple[float, float]]:
-        spans: dict[Measurement, tuple[float, float]] = {}
+    def _spans(self) -> dict[tuple[Any, ...], tuple[float, float]]:
+        spans: dict[tuple[Any, ...], tuple[float, float]] = {}
         for name, row in self.measured.items():
-            if not pd.isna(row["mean"]):
-                place = name._replace(method="")
+            if not math.isnan(row["mean"]):
+                place = _but_method(name)
                 low, high = spans.get(place, (math.inf, -math.inf))
                 spans[place] = min(low, row["lowest"]), max(high, row["highest"])
         return spans
@@ -106,6 +106,10 @@ class Summary:
         """How the cells of a measurement stand, by seed."""
         cells = _cells(measurement, self.protocol)
         return [(cell.seed, self.results.states[cell]) for cell in cells]
+
+
+def _but_method(name: Measurement) -> tuple[Any, ...]:
+    return (name.dataset, *name[2:])
 
 
 def summarise(protocol: Protocol, results: Results) -> Summary:

@@ -77,7 +77,7 @@ function textsIn(place) {
 
 function fill(cell, computed, aggregate) {
   const digits = aggregate === "score" || aggregate === "iqm" ? 3 : 2;
-  cell.append(make("span", computed ? figureIn(computed.value, digits) : "–"));
+  cell.append(computed ? figureIn(computed.value, digits) : "–");
   if (!computed) cell.classList.add("hole");
   else if (computed.low !== undefined) cell.append(make("small", rangeOf(computed, digits)));
 }

@@ -21,16 +21,19 @@ function moveHeadsSoon() {
   requestAnimationFrame(moveHeads);
 }
 
-function wireHeads(tables) {
-  const heads = new Map(tables.map(({ element }) => [element.closest(".scroll"), element.tHead]));
-  const observer = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) boxesInView.set(target, heads.get(target));
-      else boxesInView.delete(target);
-    }
-    moveHeadsSoon();
-  });
-  for (const box of heads.keys()) if (box) observer.observe(box);
+const boxes = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) boxesInView.set(target, target.querySelector("thead"));
+    else boxesInView.delete(target);
+  }
+  moveHeadsSoon();
+});
+
+function watchHeads(tables) {
+  for (const { element } of tables) if (element.closest(".scroll")) boxes.observe(element.closest(".scroll"));
+}
+
+function wireHeads() {
   for (const name of ["scroll", "resize", "shown"]) addEventListener(name, moveHeadsSoon, { passive: true });
   document.addEventListener("toggle", moveHeadsSoon, { capture: true, passive: true });
 }

@@ -22,7 +22,9 @@ prefersDark.addEventListener("change", showTheme);
 
 // --- tables
 
-const tables = all("table[id]").map((element) => {
+const tables = [];
+const byId = new Map();
+const readTable = (element) => {
   const heads = all("tr.columns > th", element);
   const corner = element.querySelector("thead th");
   if (heads[0] === corner) heads.shift();
@@ -31,9 +33,11 @@ const tables = all("table[id]").map((element) => {
   );
   const start = [...element.tBodies].map((body) => [body, all("tr:not(.group)", body)]);
   return { element, corner, heads, metrics, start, groups: all("thead th.over", element) };
-});
-const byId = new Map(tables.map((table) => [table.element.id, table]));
-const plain = (cell) => cell.querySelector(":scope > span, :scope > a")?.textContent ?? "";
+};
+// What a head or a cell says, without marks and small lines.
+const plain = (cell) =>
+  cell.querySelector(":scope > span, :scope > a")?.textContent ??
+  [...cell.childNodes].map((node) => (node.nodeType === Node.TEXT_NODE ? node.data : "")).join("").trim();
 const titleOf = (table) => document.getElementById(`${table.element.id}-title`)?.textContent ?? "";
 const headOf = (table, index) => {
   const over = table.groups.find((group, place) => {
@@ -171,6 +175,7 @@ function wireFilters() {
     field.addEventListener(isBox ? "change" : "input", () => {
       if (isBox) chooseListed(field.name);
       else remember(field.name, field.value);
+      unfoldWhatIsAsked();
       show();
     });
   }
@@ -193,9 +198,14 @@ function followView() {
     table.isMoved ||= Boolean(table.sorted);
     table.sorted = null;
   }
+  readSorting();
+  unfoldWhatIsAsked();
+  show();
+}
+
+function readSorting() {
   const [id, column, way] = (view.get("sort") ?? "").split(".");
   if (byId.has(id)) byId.get(id).sorted = { index: Number(column), direction: way === "up" ? 1 : -1 };
-  show();
 }
 
 addEventListener("hashchange", () => {
@@ -229,15 +239,24 @@ document.addEventListener("keydown", (event) => {
 
 // --- start
 
-for (const table of tables) {
-  for (const group of table.groups) group.dataset.span = group.colSpan;
-  makeSortable(table);
-  addTools(table);
-  makeWalkable(table);
+function wireTables(root) {
+  const found = all("table[id]", root).map(readTable);
+  for (const table of found) {
+    tables.push(table);
+    byId.set(table.element.id, table);
+    for (const group of table.groups) group.dataset.span = group.colSpan;
+    makeSortable(table);
+    addTools(table);
+    makeWalkable(table);
+  }
+  watchHeads(found);
 }
+
+wireTables(document);
 for (const key of all(".key")) wireKey(key);
 wireTerms();
-wireHeads(tables);
+wireHeads();
+wireFolds();
 wireFilters();
 followView();
 document.documentElement.dataset.ready = "";

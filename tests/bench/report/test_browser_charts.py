@@ -120,8 +120,8 @@ def test_print_has_numbers_no_smaller_than_their_intervals_and_no_key_without_it
     page = visit()
     page.emulate_media(media="print")
     number, interval = (
-        page.locator(f"#scores-finetune td {tag}").first.evaluate("(own) => getComputedStyle(own).fontSize")
-        for tag in ("span", "small")
+        page.locator(f"#scores-finetune {part}").first.evaluate("(own) => getComputedStyle(own).fontSize")
+        for part in ("td", "td small")
     )
     assert float(number.removesuffix("px")) > float(interval.removesuffix("px")) >= 10
     before_charts = page.locator(".key, h3:has(+ .key), p:has(+ .key)").evaluate_all(
