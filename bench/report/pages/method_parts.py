@@ -75,7 +75,7 @@ def trials_table(file: Path) -> Table | None:
         entries = [_trial_entry(name, trial[name]) for name in rest]
         rows.append(Row(str(trial[first]), tuple(entries)))
     columns = tuple(Column(name, numeric=pd.api.types.is_numeric_dtype(trials[name])) for name in rest)
-    note = f"All of {file}. `bench tune` enters the values of the chosen trial in params.yaml."
+    note = f"All of {file}; bench tune enters the values of the chosen trial in params.yaml."
     return Table("trials", f"Tuning: {len(rows):,} trials", first, columns, tuple(rows), note)
 
 
