@@ -98,13 +98,13 @@ class StoredPredictions(BaseModel):
     """How one model's predictions are rounded.
 
     Attributes:
-        step: of the log-odds.
+        step: of the log-odds; 0 where predictions are kept as they are.
         effect: largest change of any metric by the rounding, on the test or validation images.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    step: float = Field(gt=0)
+    step: float = Field(ge=0)
     effect: float = Field(ge=0)
 
 

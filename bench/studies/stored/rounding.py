@@ -15,8 +15,11 @@ from imssl.datasets.prepared import Card
 
 # No metric of a cell moves by so much or more.
 LARGEST_EFFECT = 1e-4
-# Tried from the coarsest; the last moves no probability by more than 1e-7 and is taken whatever its effect.
-STEPS = tuple(2.0**-bits for bits in (*range(7, 18), 20))
+# In the place of a step: predictions are kept as their 64 bits. Of a few images a single pair of neighbours in
+# a ranking, or one confidence at the edge of a bin, moves a metric by more than the bound, whatever the step.
+AS_THEY_ARE = 0.0
+# Tried from the coarsest.
+STEPS = (*(2.0**-bits for bits in (*range(7, 18), 20)), AS_THEY_ARE)
 # Of the log-odds of 0 and 1: expit(-746) is 0 in double precision, and next to it come the smallest numbers,
 # whose order decides a ranking.
 FARTHEST = 746.0
@@ -27,7 +30,7 @@ LEAST_LEFT = 40.0
 MOST_RAISED = 3
 
 Array = NDArray[np.float64]
-Integers = NDArray[np.int32]
+Integers = NDArray[np.int32] | NDArray[np.int64]
 
 
 def kept_classes(card: Card) -> list[int]:
@@ -44,8 +47,10 @@ def to_integers(card: Card, probabilities: Array, step: float) -> Integers:
     Args:
         card: of the data set.
         probabilities: (N, C).
-        step: of the log-odds.
+        step: of the log-odds, or `AS_THEY_ARE`.
     """
+    if step == AS_THEY_ARE:
+        return np.ascontiguousarray(probabilities[:, kept_classes(card)], np.float64).view(np.int64)
     integers = _steps(probabilities[:, kept_classes(card)], step)
     if card.task != "multilabel":
         _keep_the_most_probable(card, probabilities, integers, step)
@@ -56,6 +61,8 @@ def to_integers(card: Card, probabilities: Array, step: float) -> Integers:
 
 def to_probabilities(card: Card, integers: Integers, step: float) -> Array:
     """The (N, C) probabilities that stored integers stand for."""
+    if step == AS_THEY_ARE:
+        return _with_the_negative(card, np.ascontiguousarray(integers, np.int64).view(np.float64))
     if _adds_up(card):
         last = integers[:, -1:] + _left_for_the_last(integers, step)[:, None]
         integers = np.concatenate([integers[:, :-1], last], axis=1)
@@ -80,7 +87,10 @@ def _steps(probabilities: Array, step: float, farthest: float = FARTHEST) -> Int
 
 
 def _of_all_classes(card: Card, integers: Integers, step: float) -> Array:
-    kept = _of_steps(integers, step)
+    return _with_the_negative(card, _of_steps(integers, step))
+
+
+def _with_the_negative(card: Card, kept: Array) -> Array:
     return np.column_stack([1 - kept[:, 0], kept[:, 0]]) if card.task == "binary" else kept
 
 
@@ -114,7 +124,7 @@ def effect_on_scores(card: Card, labels: NDArray[np.int64], exact: Array, coarse
 
 
 def coarsest_step(effect: Callable[[float], float], steps: Sequence[float] = STEPS) -> tuple[float, float]:
-    """The coarsest step whose effect is below `LARGEST_EFFECT`, or else the finest; and its effect."""
+    """The coarsest step whose effect is below `LARGEST_EFFECT`, or else the last; and its effect."""
     for step in steps:
         change = effect(step)
         if change < LARGEST_EFFECT:
