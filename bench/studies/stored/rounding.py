@@ -16,7 +16,7 @@ from imssl.datasets.prepared import Card
 # No metric of a cell moves by so much or more.
 LARGEST_EFFECT = 1e-4
 # In the place of a step: predictions are kept as their 64 bits. With few images a single pair of neighbours
-# in a ranking, or one confidence at the edge of a bin, may move a metric by more than the bound whatever the step.
+# in a ranking, or one confidence at the edge of a bin, may move a metric by more, whatever the step.
 AS_THEY_ARE = 0.0
 # Tried from the coarsest.
 STEPS = (*(2.0**-bits for bits in (*range(7, 18), 20)), AS_THEY_ARE)
