@@ -201,8 +201,8 @@ def results_of_fixture():
     return results_of
 
 
-@pytest.fixture
-def summary_of(tmp_path, monkeypatch):
+@pytest.fixture(name="summary_of")
+def summary_of_fixture(tmp_path, monkeypatch):
     """The summary of a simulated run, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return lambda protocol, results: summarise(protocol, results)

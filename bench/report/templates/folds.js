@@ -8,6 +8,8 @@ function unfold(kept) {
   const fold = kept.parentElement;
   kept.replaceWith(holder.content);
   wireTables(fold);
+  showTheme();
+  readSorting();
 }
 
 // A metric may stand in folded tables only.
@@ -24,8 +26,6 @@ function wireFolds() {
     const kept = fold.open && fold.querySelector(":scope > noscript");
     if (!kept) return;
     unfold(kept);
-    showTheme();
-    readSorting();
     show();
   };
   document.addEventListener("toggle", onToggle, { capture: true });

@@ -30,7 +30,8 @@ const boxes = new IntersectionObserver((entries) => {
 });
 
 function watchHeads(tables) {
-  for (const { element } of tables) if (element.closest(".scroll")) boxes.observe(element.closest(".scroll"));
+  const scrolls = tables.map(({ element }) => element.closest(".scroll"));
+  for (const box of scrolls) if (box) boxes.observe(box);
 }
 
 function wireHeads() {

@@ -190,6 +190,7 @@ function wireFilters() {
 function followView() {
   showTheme();
   if (filters) readFilters();
+  unfoldWhatIsAsked();
   for (const table of tables) {
     for (const box of all(".tools input", table.element.closest(".table-block") ?? table.element)) {
       box.checked = !isChosenHidden(table, Number(box.value));
@@ -199,7 +200,6 @@ function followView() {
     table.sorted = null;
   }
   readSorting();
-  unfoldWhatIsAsked();
   show();
 }
 

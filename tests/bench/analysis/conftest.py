@@ -5,5 +5,5 @@ from tests.bench.made_up_results import (  # noqa: F401 (pytest finds fixtures b
     plain_column_fixture,
     protocol_of_fixture,
     results_of_fixture,
-    summary_of,
+    summary_of_fixture,
 )

@@ -13,7 +13,7 @@ from bench.summary.summary import summarise
 from tests.bench.made_up_results import (  # noqa: F401 (pytest finds fixtures by their name here)
     protocol_of_fixture,
     results_of_fixture,
-    summary_of,
+    summary_of_fixture,
 )
 from tests.bench.small_run import small_protocol, write_run
 

@@ -5,11 +5,14 @@ import shutil
 import pandas as pd
 import pytest
 
+from bench.analysis.analyse import analyse
+from bench.report.leaderboard import pages
+from bench.report.view import view_of
 from imssl.spreadsheet import EXACT_NUMBERS
 from tests.bench.made_up_results import (  # noqa: F401 (pytest finds fixtures by their name here)
     protocol_of_fixture,
     results_of_fixture,
-    summary_of,
+    summary_of_fixture,
 )
 
 
@@ -71,3 +74,25 @@ def visit(browser, run):
         context.close()
     assert complaints == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.fixture
+def written(protocol_of, results_of, summary_of, tmp_path, monkeypatch):
+    """The pages of a made-up run by name; the folder is its own."""
+
+    def write(methods, synthetic=True, changes=None, real=()):
+        monkeypatch.chdir(tmp_path)
+        protocol = protocol_of(datasets=("one", *real), methods=methods)
+        protocol.methods.update(changes or {})
+        skills = {method: 0.2 * place for place, method in enumerate(methods)}
+        results = results_of(protocol, lambda cell, _: skills[cell.method], synthetic=synthetic)
+        for name in real:
+            results.cards[name] = results.cards[name].model_copy(update={"synthetic": False})
+        summary = summary_of(protocol, results)
+        view = view_of(summary, analyse(summary))
+        for task in pages(view):
+            task()
+        files = (tmp_path / "reports").rglob("*.html")
+        return view, {file.stem: file.read_text(encoding="utf-8") for file in files}
+
+    return write

@@ -4,10 +4,6 @@ import re
 
 import pytest
 
-from bench.analysis.analyse import analyse
-from bench.report.leaderboard import pages
-from bench.report.view import view_of
-
 pytestmark = pytest.mark.slow  # a browser is opened for every test
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 
@@ -17,16 +13,11 @@ FOLD = "details > summary:text('Difference to moco')"
 
 
 @pytest.fixture
-def large(protocol_of, results_of, summary_of, tmp_path, monkeypatch):
+def large(written, tmp_path, monkeypatch):
     """The reports of a made-up run with many methods."""
-    monkeypatch.chdir(tmp_path)
-    protocol = protocol_of(datasets=("one", "two"), methods=METHODS)
-    skills = {method: 0.2 * place for place, method in enumerate(METHODS)}
-    summary = summary_of(protocol, results_of(protocol, lambda cell, _: skills[cell.method]))
     # Made-up distances have no classes, by which the distributions to show are chosen.
     monkeypatch.setattr("bench.report.material.output_distributions._moving_most", lambda *_: "ill")
-    for task in pages(view_of(summary, analyse(summary))):
-        task()
+    written(METHODS, real=("two",))
     return tmp_path / "reports"
 
 
@@ -64,8 +55,9 @@ def test_a_metric_that_stands_in_folds_only_opens_them(visit, large):
     assert page.locator("#finetune-accuracy").count() == 0
     page.locator("select[name=metric]").select_option("accuracy")
     assert rows_in(page, "#finetune-accuracy") == len(METHODS)
-    again = visit(reports=large, view="#metric=accuracy")
+    again = visit(reports=large, view="#metric=accuracy&sort=finetune-accuracy.1.up")
     assert rows_in(again, "#finetune-accuracy") == len(METHODS)
+    assert again.locator("#finetune-accuracy th[aria-sort=ascending]").count() == 1
 
 
 @pytest.mark.parametrize("name", ["leaderboard.html", "datasets/one.html"])

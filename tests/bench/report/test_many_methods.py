@@ -4,34 +4,10 @@ import re
 
 import pytest
 
-from bench.analysis.analyse import analyse
-from bench.report.leaderboard import pages
-from bench.report.view import MOST_DRAWN, view_of
+from bench.report.view import MOST_DRAWN
 from tests.bench.report.reading import charts_of
 
 METHODS = ["random-init", "moco", *(f"method-{i}" for i in range(8)), "best"]
-
-
-@pytest.fixture
-def written(protocol_of, results_of, summary_of, tmp_path, monkeypatch):
-    """The pages of a made-up run by name; the folder is its own."""
-
-    def write(methods, synthetic=True, changes=None, real=()):
-        monkeypatch.chdir(tmp_path)
-        protocol = protocol_of(datasets=("one", *real), methods=methods)
-        protocol.methods.update(changes or {})
-        skills = {method: 0.2 * place for place, method in enumerate(methods)}
-        results = results_of(protocol, lambda cell, _: skills[cell.method], synthetic=synthetic)
-        for name in real:
-            results.cards[name] = results.cards[name].model_copy(update={"synthetic": False})
-        summary = summary_of(protocol, results)
-        view = view_of(summary, analyse(summary))
-        for task in pages(view):
-            task()
-        files = (tmp_path / "reports").rglob("*.html")
-        return view, {file.stem: file.read_text(encoding="utf-8") for file in files}
-
-    return write
 
 
 def methods_of(table):

@@ -18,12 +18,12 @@ from tests.bench.made_up_results import (  # noqa: F401 (pytest finds fixtures b
     SAMPLES,
     protocol_of_fixture,
     results_of_fixture,
-    summary_of,
+    summary_of_fixture,
 )
 
 
 @pytest.fixture
-def summary(protocol_of, results_of, summary_of, monkeypatch):  # noqa: F811
+def summary(protocol_of, results_of, summary_of, monkeypatch):
     """A made-up run with attributes and its results.json; its predictions are in memory."""
     protocol = protocol_of(datasets=["one"], methods=["random-init", "moco"], seeds=[0, 1, 2])
     results = results_of(protocol, lambda cell, block: 1.0)
