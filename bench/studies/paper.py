@@ -15,6 +15,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from bench.analysis.ranking.against_untrained import STRONGER
 from bench.cells.method_facts import facts_of
 from bench.methods.tuned import SCORE, UNTRAINED, read_trials, searched_in, with_values_of
 from bench.protocol.label_columns import label_columns
@@ -196,20 +197,25 @@ def _with_interval(view: View, column: ComparisonDraws, method: str) -> str:
 
 
 def _references(view: View, study: Path) -> str:
-    """MoCo minus the stronger untrained reference, which the validation images tell."""
-    protocol, rows = view.summary.protocol, []
+    """MoCo, frozen, minus the stronger untrained reference, which the validation images tell."""
+    protocol, evaluation, baseline = view.summary.protocol, "frozen", view.summary.protocol.report.baseline
+    rows = []
     for dataset in protocol.datasets:
         for labels in protocol.label_shares:
-            name = _with_drawn(view, dataset, "frozen", labels)
-            place = dataset, "frozen", labels, None, protocol.report.baseline
-            row = view.untrained_differences.get(place)
-            if row is None or pd.isna(row["effect"]):
-                rows.append([dataset, name, (row and row["baseline"]) or "–", "–", "no result"])
-                continue
-            effect = f"{signed(row['effect'])} [{span(row['low'], row['high'])}]"
-            rows.append([dataset, name, row["baseline"], effect, _told(row)])
-    header = ["data set", "labels", "stronger untrained reference", f"{protocol.report.baseline} minus it"]
+            row = view.untrained_differences.get((dataset, evaluation, labels, None, baseline))
+            reference = (row and row["baseline"]) or "–"
+            rows.append([dataset, _with_drawn(view, dataset, evaluation, labels), reference, *_gain(row)])
+    overall = view.score_differences.get((evaluation, STRONGER, baseline))
+    rows.append(["all together", "mean score", "that of each column", *_gain(overall)])
+    header = ["data set", "labels", "stronger untrained reference", f"{baseline} minus it"]
     return table([*header, "corrected for all methods and columns"], rows)
+
+
+def _gain(row: Record | None) -> list[str]:
+    """A difference with its interval, and what it shows."""
+    if row is None or pd.isna(row["effect"]):
+        return ["–", "no result"]
+    return [f"{signed(row['effect'])} [{span(row['low'], row['high'])}]", _told(row)]
 
 
 def _told(row: Record) -> str:

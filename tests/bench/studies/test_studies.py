@@ -305,6 +305,7 @@ def test_the_paper_tells_what_the_study_holds(here):
     ]
     assert f"{values[0]:.3f} [" in text
     assert "minus it" in text
+    assert "| all together | mean score |" in text
     assert Path("docs/images/study-labels.svg").read_text().startswith("<svg")
     # The pages too speak of the study's own search, of which this checkout knows nothing.
     assert tuning_words(study_view(here))["moco"] == "3 trials, but its values are not those that were chosen"
