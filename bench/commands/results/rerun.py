@@ -145,8 +145,10 @@ def _print_comparison(rerun: "Rerun | PublishedRerun", table: Table, lines: Sequ
     out.print(table)
     for line in lines:
         out.print(escape(line), highlight=False)
+    if rerun.elsewhere:
+        out.print("computed elsewhere at first, so it may differ as two seeds do:")
     for origin in rerun.elsewhere:
-        out.print(f"computed elsewhere at first, so it may differ as two seeds do: {escape(origin)}")
+        out.print(f"  {escape(origin)}", highlight=False)
 
 
 def _comparison(file: "FileComparison", elsewhere: bool) -> str:

@@ -252,7 +252,7 @@ def other_origin(then: Provenance, now: Provenance, pretrained: Callable[[], Cel
         if encoder and encoder.provenance.hardware != encoder.provenance.device:
             here = now.model_copy(update={"device": hardware_name(torch.device("cpu"))})
             devices = [(encoder.provenance.hardware, here.hardware)]
-    pairs = [*devices, (then.python, now.python)]
+    pairs = [*devices, (f"Python {then.python}", f"Python {now.python}")]
     pairs += [
         (f"{name} {then.packages.get(name)}", f"{name} {now.packages.get(name)}")
         for name in sorted(then.packages.keys() | now.packages.keys())

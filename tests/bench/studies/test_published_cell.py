@@ -66,7 +66,7 @@ def test_what_is_another_number_is_shown_with_where_it_was_computed(here, monkey
     assert (status, told["equal"], auroc["published"]) == (1, False, 0.25)
     assert auroc["between_seeds"] is None  # the study has one seed
     assert told["other_files"] == ["predictions.csv"]
-    assert any(origin.startswith("3.99.0, now ") for origin in told["elsewhere"])
+    assert any(origin.startswith("Python 3.99.0, now Python ") for origin in told["elsewhere"])
 
 
 @pytest.mark.parametrize(

@@ -501,7 +501,7 @@ def test_a_cell_that_differs_says_by_how_much_and_exits_with_1(rerun_verb):
     assert "by no more than two seeds do" in out.splitlines()[-1]
     kept = json.loads(Path(".bench/checks/rerun.json").read_text())
     assert kept["fine"] is True
-    assert kept["found"]["elsewhere"] == [f"3.0, now {sys.version.split()[0]}"]
+    assert kept["found"]["elsewhere"] == [f"Python 3.0, now Python {sys.version.split()[0]}"]
 
 
 def test_a_cell_that_cannot_be_compared_is_refused(rerun_verb):
