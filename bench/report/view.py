@@ -108,6 +108,7 @@ def view_of(summary: Summary, analysis: Analysis, trials: Mapping[str, Path] | N
     references = reference_methods(summary.protocol)
     standings = _records_by(analysis.standings, ["evaluation", "method"])
     methods = _ordered(list(summary.protocol.methods), standings, "finetune")
+    first = [summary.protocol.report.baseline]
     return View(
         summary=summary,
         analysis=analysis,
@@ -121,7 +122,7 @@ def view_of(summary: Summary, analysis: Analysis, trials: Mapping[str, Path] | N
         methods=tuple(methods),
         references=tuple(references),
         untrained=tuple(untrained_methods(summary.protocol)),
-        drawn=tuple(drawn_methods(list(summary.protocol.methods), summary.protocol.report.baseline, methods)),
+        drawn=tuple(drawn_methods(list(summary.protocol.methods), first, methods)),
         trials=trials or {},
     )
 
@@ -145,18 +146,16 @@ def _ordered(methods: list[str], standings: Records, evaluation: str) -> list[st
 MOST_DRAWN = 8
 
 
-def drawn_methods(methods: Sequence[str], baseline: str, order: Sequence[str]) -> list[str]:
-    """The methods that charts show: all, or where these are too many the baseline and the first of an order.
+def drawn_methods(methods: Sequence[str], first: Sequence[str], order: Sequence[str]) -> list[str]:
+    """The methods that charts show: all, or where these are too many some that are asked for and the best.
 
     Args:
         methods: of the protocol.
-        baseline: always shown.
+        first: shown before any other, such as the baseline.
         order: from the best to the worst.
 
     Returns:
         At most MOST_DRAWN of the methods, in the protocol's order.
     """
-    if len(methods) <= MOST_DRAWN:
-        return list(methods)
-    chosen = {baseline, *[name for name in order if name != baseline][: MOST_DRAWN - 1]}
-    return [name for name in methods if name in chosen]
+    chosen = list(dict.fromkeys([*first, *order]))[:MOST_DRAWN]
+    return [name for name in methods if len(methods) <= MOST_DRAWN or name in chosen]

@@ -1,7 +1,7 @@
 """What is made from the stored chains: tables, document and pages, also with methods of one's own."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,7 @@ from bench.machine.workers import side_by_side
 from bench.protocol.protocol import Protocol
 from bench.report.leaderboard import pages
 from bench.report.material.sample_images import without_images
-from bench.report.view import View, view_of_results
+from bench.report.view import View, drawn_methods, view_of_results
 from bench.studies.agreement import refuse_disagreement
 from bench.studies.stored.files import (
     DOCUMENT,
@@ -124,6 +124,9 @@ def report_beside(name: str, protocol: Protocol) -> Beside:
     missing = sum(state.status != "done" for state in of_own.states.values())
     results = _united(read_study_results(study, published), of_own)
     view = view_of_results(both, results, study_trials(study, published))
+    # What somebody came to see is drawn, wherever it stands.
+    drawn = drawn_methods(list(both.methods), [both.report.baseline, *own], view.methods)
+    view = replace(view, drawn=tuple(drawn))
     return Beside(write_all_pages(view, REPORTS / f"with-{name}", name, own), own, missing)
 
 

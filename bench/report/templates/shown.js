@@ -87,7 +87,7 @@ function wireKey(key) {
   if (!rest.length) return;
   const more = key.appendChild(make("li"));
   const menu = more.appendChild(make("details", "", { class: "menu" }));
-  menu.append(make("summary", `${rest.length} others`));
+  menu.append(make("summary", rest.length === 1 ? "1 other" : `${rest.length} others`));
   const list = menu.appendChild(make("div"));
   // Built when it is opened: a page has many keys.
   menu.addEventListener("toggle", () => {

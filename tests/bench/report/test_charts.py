@@ -112,5 +112,6 @@ def test_the_distributions_are_those_of_the_predictions_and_their_gap_is_the_ks_
 def test_charts_of_many_methods_show_the_baseline_and_the_best():
     methods = [f"m{i}" for i in range(20)]
     order = methods[::-1]
-    assert drawn_methods(methods, "m0", order) == ["m0", *methods[13:]]
-    assert drawn_methods(methods[:8], "m0", order) == methods[:8]
+    assert drawn_methods(methods, ["m0"], order) == ["m0", *methods[13:]]
+    assert drawn_methods(methods, ["m0", "m1"], order) == ["m0", "m1", *methods[14:]]
+    assert drawn_methods(methods[:8], ["m0"], order) == methods[:8]
