@@ -296,6 +296,7 @@ def _looks(view: View) -> dict[str, Any]:
     styles = styles_of(view.summary)
     return {
         "methods": [[name, styles[name].place, styles[name].shape] for name in view.methods],
+        "drawn_first": view.drawn_first,
         "label_sets": [labels.id for labels in view.summary.protocol.label_sets],
     }
 

@@ -45,7 +45,7 @@ class View:
             order.
         references: ids of the methods that the others are measured against.
         untrained: those of them whose weights nobody has trained.
-        drawn: those that charts show.
+        drawn_first: those that charts show before the best: the baseline, and whom somebody came to see.
         trials: by method, where the trials of its tuning are listed, where that is not this checkout's.
     """
 
@@ -61,8 +61,13 @@ class View:
     methods: tuple[str, ...]
     references: tuple[str, ...]
     untrained: tuple[str, ...]
-    drawn: tuple[str, ...]
+    drawn_first: tuple[str, ...]
     trials: Mapping[str, Path]
+
+    @property
+    def drawn(self) -> list[str]:
+        """The methods that charts show until others are ticked."""
+        return drawn_methods(list(self.summary.protocol.methods), self.drawn_first, self.methods)
 
     @property
     def several(self) -> bool:
@@ -108,7 +113,6 @@ def view_of(summary: Summary, analysis: Analysis, trials: Mapping[str, Path] | N
     references = reference_methods(summary.protocol)
     standings = _records_by(analysis.standings, ["evaluation", "method"])
     methods = _ordered(list(summary.protocol.methods), standings, "finetune")
-    first = [summary.protocol.report.baseline]
     return View(
         summary=summary,
         analysis=analysis,
@@ -122,7 +126,7 @@ def view_of(summary: Summary, analysis: Analysis, trials: Mapping[str, Path] | N
         methods=tuple(methods),
         references=tuple(references),
         untrained=tuple(untrained_methods(summary.protocol)),
-        drawn=tuple(drawn_methods(list(summary.protocol.methods), first, methods)),
+        drawn_first=(summary.protocol.report.baseline,),
         trials=trials or {},
     )
 

@@ -12,7 +12,7 @@ from bench.machine.workers import side_by_side
 from bench.protocol.protocol import Protocol
 from bench.report.leaderboard import pages
 from bench.report.material.sample_images import without_images
-from bench.report.view import View, drawn_methods, view_of_results
+from bench.report.view import View, view_of_results
 from bench.studies.agreement import refuse_disagreement
 from bench.studies.stored.files import (
     DOCUMENT,
@@ -125,8 +125,7 @@ def report_beside(name: str, protocol: Protocol) -> Beside:
     results = _united(read_study_results(study, published), of_own)
     view = view_of_results(both, results, study_trials(study, published))
     # What somebody came to see is drawn, wherever it stands.
-    drawn = drawn_methods(list(both.methods), [both.report.baseline, *own], view.methods)
-    view = replace(view, drawn=tuple(drawn))
+    view = replace(view, drawn_first=(*view.drawn_first, *own))
     return Beside(write_all_pages(view, REPORTS / f"with-{name}", name, own), own, missing)
 
 

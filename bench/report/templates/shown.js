@@ -44,9 +44,8 @@ function drawnMethods() {
   let order = filters ? everyMethod() : everyMethod().filter((name) => drawnAtFirst.has(name));
   if (parts.baseline && isPart()) order = [...order].sort(headlineOrder("finetune"));
   const shown = order.filter(isMethodShown);
-  const best = shown.filter((name) => name !== parts.baseline);
-  const room = MOST_DRAWN - (shown.length > best.length);
-  const drawn = new Set([...shown.filter((name) => name === parts.baseline), ...best.slice(0, room)]);
+  const first = looks.drawn_first.filter((name) => shown.includes(name));
+  const drawn = new Set([...new Set([...first, ...shown])].slice(0, MOST_DRAWN));
   for (const name of listOf("with")) if (lookOf.has(name) && isMethodShown(name)) drawn.add(name);
   for (const name of listOf("without")) drawn.delete(name);
   return drawn;

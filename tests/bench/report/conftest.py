@@ -1,6 +1,7 @@
 """The report of the small run, read once or opened in a browser, and a copy of the run to change."""
 
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -80,7 +81,7 @@ def visit(browser, run):
 def written(protocol_of, results_of, summary_of, tmp_path, monkeypatch):
     """The pages of a made-up run by name; the folder is its own."""
 
-    def write(methods, synthetic=True, changes=None, real=()):
+    def write(methods, synthetic=True, changes=None, real=(), own=()):
         monkeypatch.chdir(tmp_path)
         protocol = protocol_of(datasets=("one", *real), methods=methods)
         protocol.methods.update(changes or {})
@@ -90,6 +91,7 @@ def written(protocol_of, results_of, summary_of, tmp_path, monkeypatch):
             results.cards[name] = results.cards[name].model_copy(update={"synthetic": False})
         summary = summary_of(protocol, results)
         view = view_of(summary, analyse(summary))
+        view = replace(view, drawn_first=(*view.drawn_first, *own))
         for task in pages(view):
             task()
         files = (tmp_path / "reports").rglob("*.html")

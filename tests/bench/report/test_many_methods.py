@@ -33,6 +33,20 @@ def test_tables_hold_every_method_and_charts_the_best(written, monkeypatch):
     assert "t-reliability-finetune-one" in found["one"]
 
 
+@pytest.mark.slow
+def test_ones_own_method_is_drawn_though_it_is_the_last(written, visit, tmp_path, monkeypatch):
+    """As beside a published study: charts and their keys, before anything is chosen and with a filter."""
+    monkeypatch.setattr("bench.report.material.output_distributions._moving_most", lambda *_: "ill")
+    worst = METHODS[0]
+    assert worst not in written(METHODS, real=("two",))[0].drawn
+    assert worst in written(METHODS, real=("two",), own=[worst])[0].drawn
+    for view in ("", "#datasets=one"):
+        page = visit(reports=tmp_path / "reports", view=view)
+        drawn = page.locator(".key").first.locator("button[aria-pressed=true]").all_inner_texts()
+        assert len(drawn) == MOST_DRAWN
+        assert {"moco", worst} <= set(drawn)
+
+
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_only_procedural_images_are_called_synthetic(written, monkeypatch, synthetic):
     if not synthetic:
