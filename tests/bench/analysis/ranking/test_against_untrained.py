@@ -127,10 +127,16 @@ def test_page_document_and_study_say_it(run):
     del older["untrained_differences"], older["score_differences"]
     assert ResultsDocument.model_validate(older).untrained_differences == []
     study = _references(made, None)
-    assert study.count("| random-init-filled | ") == study.count("| better |") == 2
+    *columns, overall = study.splitlines()[2:]
+    assert len(columns) == 2
+    assert all("| random-init-filled | " in row and row.endswith("| better |") for row in columns)
+    effects = {(row.evaluation, row.method): row.effect for row in document.score_differences}
+    effect = effects["frozen", "moco"]
+    assert overall.startswith(f"| all together | mean score | that of each column | +{effect:.3f} [")
+    assert overall.endswith("| better |")
 
 
 def test_the_study_says_nothing_of_one_seed(run):
     study = _references(run(1), None)
-    assert study.count("| too few seeds to tell |") == 2
+    assert study.count("| too few seeds to tell |") == 3  # two label sets, and both together
     assert "| better |" not in study
