@@ -161,5 +161,6 @@ def drawn_methods(methods: Sequence[str], first: Sequence[str], order: Sequence[
     Returns:
         At most MOST_DRAWN of the methods, in the protocol's order.
     """
-    chosen = list(dict.fromkeys([*first, *order]))[:MOST_DRAWN]
-    return [name for name in methods if len(methods) <= MOST_DRAWN or name in chosen]
+    candidates = [name for name in dict.fromkeys([*first, *order]) if name in methods]
+    chosen = candidates[:MOST_DRAWN]
+    return [name for name in methods if name in chosen]

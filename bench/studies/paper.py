@@ -8,8 +8,9 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -215,7 +216,11 @@ def _gain(row: Record | None) -> list[str]:
     """A difference with its interval, and what it shows."""
     if row is None or pd.isna(row["effect"]):
         return ["–", "no result"]
-    return [f"{signed(row['effect'])} [{span(row['low'], row['high'])}]", _told(row)]
+    return [_effect(row), _told(row)]
+
+
+def _effect(row: Mapping[Any, Any]) -> str:
+    return f"{signed(row['effect'])} [{span(row['low'], row['high'])}]"
 
 
 def _told(row: Record) -> str:
@@ -232,7 +237,7 @@ def _verdicts(view: View, study: Path) -> str:
         [
             row["claim"],
             row["method"] or "–",
-            f"{signed(row['effect'])} [{span(row['low'], row['high'])}]",
+            _effect(row),
             row["covers"] or "–",
             number(row["detectable"]),
             row["verdict"],

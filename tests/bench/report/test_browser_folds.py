@@ -13,10 +13,8 @@ FOLD = "details > summary:text('Difference to moco')"
 
 
 @pytest.fixture
-def large(written, tmp_path, monkeypatch):
+def large(written, tmp_path):
     """The reports of a made-up run with many methods."""
-    # Made-up distances have no classes, by which the distributions to show are chosen.
-    monkeypatch.setattr("bench.report.material.output_distributions._moving_most", lambda *_: "ill")
     written(METHODS, real=("two",))
     return tmp_path / "reports"
 
