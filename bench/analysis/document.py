@@ -4,10 +4,10 @@ The schema is that of the models below: ``bench report --schema`` prints it. A c
 not pass needs a new version, and a reader for the old one.
 """
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.analysis.aggregates import AggregateRow
@@ -230,14 +230,15 @@ def _measurements(summary: Summary) -> list[dict[str, Any]]:
     rows = []
     for name, row in summary.measured.items():
         interval = summary.intervals.get(name)
-        numbers = {column: row[column] for column in ("mean", "lowest", "highest")}
-        rows.append(
-            name.columns
-            | {column: None if pd.isna(value) else float(value) for column, value in numbers.items()}
-            | {"found": int(row["found"]), "expected": int(row["expected"])}
-            | {"low": interval.low if interval else None, "high": interval.high if interval else None}
-        )
+        numbers = row._asdict() | {"low": None, "high": None}
+        if interval:
+            numbers |= {"low": interval.low, "high": interval.high}
+        rows.append(name.columns | {column: _or_none(number) for column, number in numbers.items()})
     return rows
+
+
+def _or_none(number: float | None) -> float | None:
+    return None if number is None or math.isnan(number) else number
 
 
 def _cells(summary: Summary) -> list[dict[str, Any]]:

@@ -181,7 +181,9 @@ def read_record(folder: Path) -> CellRecord | None:
             f"{file} is not a cell record of schema {SCHEMA_VERSION}: {error}\n"
             f"Delete {folder} and run: dvc repro"
         ) from None
-    if record.checksum not in (None, record.own_checksum()):
+    # Of what the file says, and not of the record made from it again: a run has tens of thousands of them.
+    said = {name: value for name, value in content.items() if name != "checksum"}
+    if record.checksum not in (None, _checksum(said)):
         raise UserError(
             f"{file} was changed after it was written: its checksum is another one.\n"
             f"Delete {folder} and run: dvc repro"
@@ -200,11 +202,11 @@ def provenance_file(folder: Path) -> Path:
 
     What is built on a cell depends, for DVC, on the whole output of its stage.
     """
-    levels = 1 if folder.name.startswith("seed-") else 2
-    output = folder.parents[levels] if len(folder.parents) > levels else folder
-    if output.name not in CELL_STAGES:
+    parts = folder.parts
+    stage = -3 if parts[-1].startswith("seed-") else -4
+    if len(parts) < -stage or parts[stage] not in CELL_STAGES:
         return folder / PROVENANCE_FILE
-    return output.parent / "provenance" / output.name / folder.relative_to(output) / PROVENANCE_FILE
+    return Path(*parts[:stage], "provenance", *parts[stage:], PROVENANCE_FILE)
 
 
 def _read_provenance(file: Path, key: str) -> Provenance:

@@ -21,8 +21,8 @@ def entry_of(summary: Summary, measurement: Measurement, digits: int = 3) -> Ent
     row, interval, small = summary.measured[measurement], summary.intervals.get(measurement), []
     if interval is not None and interval.low is not None:
         small.append(f"[{span(interval.low, interval.high, digits)}]")
-    if row["lowest"] < row["highest"]:
-        small.append(span(row["lowest"], row["highest"], digits))
+    if row.lowest < row.highest:
+        small.append(span(row.lowest, row.highest, digits))
     return Entry(number(mean, digits), tuple(small))
 
 
@@ -31,7 +31,7 @@ def hole_of(summary: Summary, measurement: Measurement) -> Entry:
     states = summary.states(measurement)
     holes = [(seed, state) for seed, state in states if state.status != "done"]
     row = summary.measured.get(measurement)
-    counted = f"{int(row['found']) if row else 0} of {len(states)} seeds"
+    counted = f"{row.found if row else 0} of {len(states)} seeds"
     if not holes:
         title = "the metric is undefined on these test images"
         return Entry("undefined", (counted,), hole=True, title=title)

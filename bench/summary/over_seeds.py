@@ -4,6 +4,7 @@ Nothing is averaged over a hole: a mean needs a defined value from every seed of
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,16 @@ from bench.protocol.label_columns import LABEL_COLUMNS
 
 # What distinguishes one measurement from another, apart from the seed.
 MEASUREMENT = ["dataset", "method", "evaluation", *LABEL_COLUMNS, "block", "class", "metric"]
+
+
+class OverSeeds(NamedTuple):
+    """One measurement over the seeds; columns as `over_seeds`."""
+
+    found: int
+    expected: int
+    mean: float
+    lowest: float
+    highest: float
 
 
 def too_few_seeds(seeds: int, least_seeds: int) -> str:

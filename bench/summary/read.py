@@ -20,7 +20,6 @@ from bench.cells.files import (
     cell_path,
     data_folder,
     left_out_arrays,
-    read_table,
 )
 from bench.cells.keys import Keys
 from bench.cells.method_facts import reference_methods
@@ -32,6 +31,7 @@ from bench.machine.workers import side_by_side
 from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import CELL_STAGES, STAGES, Stage
+from bench.summary.history_files import read_history
 from bench.summary.prediction_files import PredictionFiles
 from bench.summary.tidy import TidyRow, checked_rows, tidy_table
 from imssl.datasets.prepared import Card, read_card, read_samples
@@ -121,7 +121,8 @@ Place = Callable[[Cell, str], Located]
 
 def laid_out(cell: Cell, key: str) -> Located:
     """Among the results, where DVC keeps them."""
-    return Located(cell_path(cell), read_record(cell_path(cell)))
+    folder = cell_path(cell)
+    return Located(folder, read_record(folder))
 
 
 def laid_out_or_finished(cell: Cell, key: str) -> Located:
@@ -243,16 +244,15 @@ def _attributes(card: Card) -> pd.DataFrame:
 
 def _state(cell: Cell, keys: Keys, unprepared: dict[str, str], place: Place) -> tuple[CellState, Path]:
     """How a cell stands, and the folder that was looked at."""
-    folder = cell_path(cell)
     if cell.dataset in unprepared:
-        return CellState("missing", f"data set not prepared: {unprepared[cell.dataset]}"), folder
+        return CellState("missing", f"data set not prepared: {unprepared[cell.dataset]}"), cell_path(cell)
     try:
         key = keys.key(cell)
         located = place(cell, key)
     except Outdated as error:
-        return CellState("stale", str(error)), folder
+        return CellState("stale", str(error)), cell_path(cell)
     except UserError as error:
-        return CellState("damaged", str(error)), folder
+        return CellState("damaged", str(error)), cell_path(cell)
     return _state_of(located.record, key), located.folder
 
 
@@ -304,8 +304,7 @@ class _CellFiles:
         return {self.cell: left_out_arrays(self.folder / LEFT_OUT_FILE, self._checked(LEFT_OUT_FILE))}
 
     def history(self) -> pd.DataFrame:
-        self._checked(HISTORY_FILE)
-        return read_table(self.folder / HISTORY_FILE)
+        return read_history(self.folder / HISTORY_FILE, self._checked(HISTORY_FILE))
 
     def _checked(self, name: str) -> bytes:
         file = self.folder / name

@@ -3,19 +3,20 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import pandas as pd
 
 from bench.cells.predictions import Predictions
 from bench.protocol.cell import Cell
-from bench.protocol.label_columns import label_columns, labels_in
+from bench.protocol.label_columns import LABEL_COLUMNS, label_columns, labels_in
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import STAGES, Stage
 from bench.summary.bootstrap import Interval
 from bench.summary.draws import Comparison, ComparisonDraws, draw_comparisons, same_samples
-from bench.summary.over_seeds import MEASUREMENT, curve_means, over_seeds
+from bench.summary.over_seeds import MEASUREMENT, OverSeeds, curve_means, over_seeds
 from bench.summary.read import CellState, Results
 from imssl.settings.datasets import PhantomSettings
 from imssl.settings.labels import EVERYTHING, LabelSet
@@ -46,7 +47,7 @@ class Summary:
     Attributes:
         protocol: what was asked for.
         results: what is there.
-        measured: one row of `over_seeds`, by measurement.
+        measured: mean and range over the seeds, by measurement.
         columns: the primary metric of every method and its bootstrap draws, see bench.summary.draws.
         intervals: of the primary metric, for measurements with results of every seed.
         curves: of pretraining, see `curve_means`.
@@ -54,7 +55,7 @@ class Summary:
 
     protocol: Protocol
     results: Results
-    measured: dict[Measurement, dict[str, Any]]
+    measured: dict[Measurement, OverSeeds]
     columns: dict[Comparison, ComparisonDraws]
     intervals: dict[Measurement, Interval]
     curves: pd.DataFrame
@@ -82,16 +83,16 @@ class Summary:
     def _spans(self) -> dict[tuple[Any, ...], tuple[float, float]]:
         spans: dict[tuple[Any, ...], tuple[float, float]] = {}
         for name, row in self.measured.items():
-            if not math.isnan(row["mean"]):
+            if not math.isnan(row.mean):
                 place = _but_method(name)
                 low, high = spans.get(place, (math.inf, -math.inf))
-                spans[place] = min(low, row["lowest"]), max(high, row["highest"])
+                spans[place] = min(low, row.lowest), max(high, row.highest)
         return spans
 
     def mean(self, measurement: Measurement) -> float | None:
         """Mean over the seeds; None unless every seed has a defined value."""
         row = self.measured.get(measurement)
-        return None if row is None or pd.isna(row["mean"]) else float(row["mean"])
+        return None if row is None or math.isnan(row.mean) else row.mean
 
     def primary(self, dataset: str) -> str:
         """Primary metric of a data set; macro AUROC stands in while it is not prepared."""
@@ -114,22 +115,14 @@ def _but_method(name: Measurement) -> tuple[Any, ...]:
 
 def summarise(protocol: Protocol, results: Results) -> Summary:
     """Summarise all results over the seeds, with intervals of the primary metrics."""
-    summary = over_seeds(results.table, protocol.seeds)
-    rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
-    whose = ["dataset", "method", "seed"]
-    histories = pd.DataFrame(columns=[*whose, "epoch"])
-    if results.histories:
-        keys = [(cell.dataset, cell.method, cell.seed) for cell in results.histories]
-        joined = pd.concat(results.histories.values(), keys=keys, names=whose)
-        histories = joined.reset_index(level=whose)
     columns = draw_comparisons(protocol, results)
     return Summary(
         protocol=protocol,
         results=results,
-        measured={_measurement(row): row for row in rows},
+        measured=_measured(over_seeds(results.table, protocol.seeds)),
         columns=columns,
         intervals=_intervals(columns, protocol.report.level),
-        curves=curve_means(histories, protocol.seeds),
+        curves=curve_means(_joined_histories(results), protocol.seeds),
     )
 
 
@@ -165,10 +158,29 @@ def synthetic_datasets(protocol: Protocol, results: Results) -> list[str]:
     ]
 
 
-def _measurement(row: dict[str, Any]) -> Measurement:
-    block = None if pd.isna(row["block"]) else row["block"]
-    place = row["dataset"], row["method"], row["evaluation"]
-    return Measurement(*place, labels_in(row), block, row["class"], row["metric"])
+def _measured(table: pd.DataFrame) -> dict[Measurement, OverSeeds]:
+    """A table of `over_seeds` by measurement."""
+    places = table[MEASUREMENT].astype(object)
+    plain = places.where(places.notna(), None).to_numpy().tolist()
+    numbers = table[list(OverSeeds._fields)].itertuples(index=False, name=None)
+    return {
+        Measurement(dataset, method, evaluation, _label_set(fraction, per_class), *rest): OverSeeds(*row)
+        for (dataset, method, evaluation, fraction, per_class, *rest), row in zip(plain, numbers, strict=True)
+    }
+
+
+@cache  # there are few, and each is one object
+def _label_set(fraction: float | None, per_class: int | None) -> LabelSet | None:
+    return labels_in(dict(zip(LABEL_COLUMNS, (fraction, per_class), strict=True)))
+
+
+def _joined_histories(results: Results) -> pd.DataFrame:
+    """The histories of all cells as one table, each row with what it is of."""
+    cells, histories = list(results.histories), list(results.histories.values())
+    joined = pd.concat(histories, ignore_index=True) if cells else pd.DataFrame(columns=["epoch"])
+    lengths = [len(history) for history in histories]
+    whose = {name: [getattr(cell, name) for cell in cells] for name in ("dataset", "method", "seed")}
+    return joined.assign(**{name: np.repeat(values, lengths) for name, values in whose.items()})
 
 
 def _intervals(columns: dict[Comparison, ComparisonDraws], level: float) -> dict[Measurement, Interval]:

@@ -26,7 +26,7 @@ def summary_with(run, monkeypatch):
                 if ends is None:
                     del measured[name]
                 else:
-                    measured[name] = {**row, "mean": sum(ends) / 2, "lowest": ends[0], "highest": ends[1]}
+                    measured[name] = row._replace(mean=sum(ends) / 2, lowest=ends[0], highest=ends[1])
         return dataclasses.replace(summary, measured=measured)
 
     return make
