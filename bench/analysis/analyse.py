@@ -67,11 +67,11 @@ def analyse(summary: Summary) -> Analysis:
     # The longest first, as they are made side by side.
     subgroups = [partial(subgroup_rows, summary, dataset) for dataset in datasets]
     tables: list[Callable[[], dict[str, pd.DataFrame]]] = [
-        lambda: {"aggregates": aggregate_table(columns, methods, settings, references)},
-        lambda: {"standings": standing_table(columns, methods, settings, references)},
         lambda: {"ranks": rank_table(columns, methods, settings, references)},
         lambda: {"differences": paired_differences(columns, methods, settings, references)},
         lambda: {"untrained_differences": untrained_differences(*against_references)},
+        lambda: {"aggregates": aggregate_table(columns, methods, settings, references)},
+        lambda: {"standings": standing_table(columns, methods, settings, references)},
         lambda: {"score_differences": score_differences(*against_references)},
         lambda: {
             "label_efficiency": label_efficiency(

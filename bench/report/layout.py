@@ -268,8 +268,11 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number with fixed digits and a true minus sign; a dash where there is none."""
     if value is None or math.isnan(value):
         return "–"
-    # Adding 0 turns a rounded -0.0 into 0.0.
-    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
+    text = f"{value:,.{digits}f}"
+    if text[0] != "-":
+        return text
+    # What is rounded to 0 has no sign.
+    return text.replace("-", "−" if text.strip("-0.") else "")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
