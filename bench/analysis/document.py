@@ -230,15 +230,26 @@ def _measurements(summary: Summary) -> list[dict[str, Any]]:
     rows = []
     for name, row in summary.measured.items():
         interval = summary.intervals.get(name)
-        numbers = row._asdict() | {"low": None, "high": None}
-        if interval:
-            numbers |= {"low": interval.low, "high": interval.high}
-        rows.append(name.columns | {column: _or_none(number) for column, number in numbers.items()})
+        is_known = not math.isnan(row.mean)
+        rows.append(
+            {
+                "dataset": name.dataset,
+                "method": name.method,
+                "evaluation": name.evaluation,
+                **label_columns(name.labels),
+                "block": name.block,
+                "class": name.class_name,
+                "metric": name.metric,
+                "mean": row.mean if is_known else None,
+                "lowest": row.lowest if is_known else None,
+                "highest": row.highest if is_known else None,
+                "found": row.found,
+                "expected": row.expected,
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
+            }
+        )
     return rows
-
-
-def _or_none(number: float | None) -> float | None:
-    return None if number is None or math.isnan(number) else number
 
 
 def _cells(summary: Summary) -> list[dict[str, Any]]:

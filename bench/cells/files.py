@@ -9,8 +9,10 @@ A cell's folder is written once, under another name, and then renamed.
 """
 
 import contextlib
+import csv
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -115,7 +117,36 @@ def read_json(file: Path) -> Any:
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a CSV with enough digits to read the same numbers back, safe to open in a spreadsheet."""
-    write_text(file, safe_table(table).to_csv(index=False, lineterminator="\n"))
+    write_text(file, csv_text(safe_table(table)))
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as `pandas.DataFrame.to_csv` writes it, which takes three times as long for a million rows."""
+    columns = [_fields(column) for _, column in table.items()]
+    if len(columns) < 2 or None in columns:
+        return table.to_csv(index=False, lineterminator="\n")
+    header = table.iloc[:0].to_csv(index=False, lineterminator="\n")
+    return header + "".join(f"{line}\n" for line in map(",".join, zip(*columns, strict=True)))
+
+
+def _fields(column: pd.Series) -> list[str] | None:
+    """A column as fields of a CSV; None if it is of another type than most are."""
+    if column.dtype == "float64":
+        return ["" if math.isnan(value) else repr(value) for value in column.tolist()]
+    if column.dtype in ("int64", "Int64"):
+        return ["" if value is pd.NA else str(value) for value in column.tolist()]
+    if not isinstance(column.dtype, pd.StringDtype):
+        return None
+    # Most columns repeat few texts. What is missing has the place -1.
+    places, texts = pd.factorize(column)
+    return np.array([*map(_quoted, texts), ""], dtype=object)[places].tolist()
+
+
+def _quoted(text: str) -> str:
+    """A text as a field of a CSV: in quotation marks where it has to be."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow([text, ""])
+    return line.getvalue().removesuffix(",\n")
 
 
 def read_table(file: Path, text_columns: tuple[str, ...] = ()) -> pd.DataFrame:

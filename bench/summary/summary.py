@@ -77,17 +77,17 @@ class Summary:
 
     def span(self, measurement: Measurement) -> tuple[float, float] | None:
         """Lowest and highest value over the seeds and all methods, of which the measurement's is left out."""
-        return self._spans.get(_but_method(measurement))
+        place = measurement._replace(method="")
+        if place not in self._spans:
+            of_methods = (self.measured.get(place._replace(method=name)) for name in self.protocol.methods)
+            known = [row for row in of_methods if row and not math.isnan(row.mean)]
+            ends = (min(row.lowest for row in known), max(row.highest for row in known)) if known else None
+            self._spans[place] = ends
+        return self._spans[place]
 
     @cached_property
-    def _spans(self) -> dict[tuple[Any, ...], tuple[float, float]]:
-        spans: dict[tuple[Any, ...], tuple[float, float]] = {}
-        for name, row in self.measured.items():
-            if not math.isnan(row.mean):
-                place = _but_method(name)
-                low, high = spans.get(place, (math.inf, -math.inf))
-                spans[place] = min(low, row.lowest), max(high, row.highest)
-        return spans
+    def _spans(self) -> dict[Measurement, tuple[float, float] | None]:
+        return {}  # those that were asked for
 
     def mean(self, measurement: Measurement) -> float | None:
         """Mean over the seeds; None unless every seed has a defined value."""
@@ -107,10 +107,6 @@ class Summary:
         """How the cells of a measurement stand, by seed."""
         cells = _cells(measurement, self.protocol)
         return [(cell.seed, self.results.states[cell]) for cell in cells]
-
-
-def _but_method(name: Measurement) -> tuple[Any, ...]:
-    return (name.dataset, *name[2:])
 
 
 def summarise(protocol: Protocol, results: Results) -> Summary:
