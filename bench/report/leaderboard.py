@@ -12,7 +12,7 @@ from altair.utils.schemapi import debug_mode
 from threadpoolctl import threadpool_limits
 
 from bench.analysis.document import results_document, write_document
-from bench.cells.files import REPORTS, write_json, write_table
+from bench.cells.files import REPORTS, write_table
 from bench.cells.store.last_checks import LastCheck
 from bench.machine.workers import side_by_side
 from bench.protocol.protocol import Protocol
@@ -28,7 +28,7 @@ from bench.report.answer.run_facts import (
     suite_version,
 )
 from bench.report.answer.score_parts import score_parts
-from bench.report.charts.plot_tables import write_metric_rows, write_plot_tables, write_plots_page
+from bench.report.charts.plot_tables import write_plot_tables, write_plots_page, write_short_metrics
 from bench.report.charts.vega import chart_script
 from bench.report.entries import styles_of
 from bench.report.layout import BY_LABEL_SET, EVALUATION_NAMES, METRIC_NAMES, Figure, listed
@@ -53,7 +53,6 @@ from imssl.durable import write_text
 
 LEADERBOARD = REPORTS / "leaderboard.html"
 RESULTS_TABLE = REPORTS / "results.csv"
-METRICS = REPORTS / "metrics.json"
 DOCUMENT = REPORTS / "results.json"
 METHODS = REPORTS / "methods"
 DATASETS = REPORTS / "datasets"
@@ -111,14 +110,13 @@ def write_reports(
 def write_view(view: View, checks: Sequence[LastCheck] = (), documentation: str | None = None) -> Path:
     """Write the reports of a run that is read and analysed; see write_reports."""
     summary = view.summary
-    protocol, short = summary.protocol, short_metrics(summary)
+    protocol = summary.protocol
     # As in view_of_results: the pages are side by side.
     with _without_collector(), threadpool_limits(1, user_api="blas"):
         files: list[Callable[[], object]] = [
             lambda: write_document(DOCUMENT, results_document(summary, view.analysis)),
             lambda: write_table(RESULTS_TABLE, summary.results.table),
-            lambda: write_json(METRICS, short),
-            lambda: write_metric_rows(short, (protocol.label_shares[0], protocol.label_shares[-1])),
+            lambda: write_short_metrics(summary),
             lambda: write_plot_tables(summary),
             write_plots_page,
         ]
@@ -163,11 +161,12 @@ def pages(
     protocol = view.summary.protocol
     # Checking every part of every chart against Vega-Lite's schema takes longer than drawing them.
     with debug_mode(False):
-        drawn = side_by_side([partial(dataset_charts, view, dataset) for dataset in protocol.datasets])
-    charts = dict(zip(protocol.datasets, drawn, strict=True))
+        drawing = [partial(dataset_charts, view, dataset) for dataset in protocol.datasets]
+        parts: list[Any] = side_by_side([partial(cell_details, view.summary), *drawing])
+    details = parts[0] | {"studies": dict(studies or {})}
+    charts: dict[str, DatasetCharts] = dict(zip(protocol.datasets, parts[1:], strict=True))
     for dataset in without_images:
         charts[dataset] = replace(charts[dataset], samples=[])
-    details = cell_details(view.summary) | {"studies": dict(studies or {})}
     synthetic = synthetic_datasets(protocol, view.summary.results)
     frame = {
         "profile": protocol.profile,
@@ -204,19 +203,6 @@ def pages(
         *(partial(of_dataset, dataset) for dataset in protocol.datasets),
         *(partial(of_method, method) for method in protocol.methods),
     ]
-
-
-def short_metrics(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
-    """Means of the primary metrics by data set, method and ``knn 5-per-class``, ``probe block 4``, ..."""
-    short: dict[str, dict[str, dict[str, float]]] = {}
-    for name in summary.measured:
-        mean = summary.mean(name)
-        wanted = name.evaluation in EVALUATION_NAMES and name.class_name == ""
-        if wanted and mean is not None and name.metric == summary.primary(name.dataset):
-            place = f"block {name.block}" if name.labels is None else name.labels.id
-            place = f"{name.evaluation} {place}"
-            short.setdefault(name.dataset, {}).setdefault(name.method, {})[place] = round(mean, 6)
-    return short
 
 
 def leaderboard_context(

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from bench.analysis.analyse import Analysis, analyse
 from bench.cells.method_facts import reference_methods, untrained_methods
 from bench.methods.tuned import trials_file
-from bench.protocol.label_columns import labels_in
+from bench.protocol.label_columns import LABEL_COLUMNS, labels_in
 from bench.protocol.protocol import Protocol
 from bench.report.entries import styles_of
 from bench.report.layout import Row
@@ -133,12 +133,16 @@ def view_of(summary: Summary, analysis: Analysis, trials: Mapping[str, Path] | N
 
 def _records_by(table: pd.DataFrame, keys: Sequence[str]) -> Records:
     """Rows of a table by some of their columns; ``labels`` is the label set, which has two of its own."""
-    records = {}
-    for row in table.to_dict("records"):
-        record = {str(name): value for name, value in row.items()}
-        values = record | ({"labels": labels_in(record)} if "labels" in keys else {})
-        records[tuple(None if pd.isna(values[key]) else values[key] for key in keys)] = record
-    return records
+    named = table[[name for key in keys for name in (LABEL_COLUMNS if key == "labels" else (key,))]]
+    plain = named.astype(object).where(named.notna(), None)
+    columns = [
+        [labels_in(row) for row in plain[list(LABEL_COLUMNS)].to_dict("records")]
+        if key == "labels"
+        else plain[key].tolist()
+        for key in keys
+    ]
+    rows: list[Any] = table.to_dict("records")
+    return dict(zip(zip(*columns, strict=True), rows, strict=True))
 
 
 def _ordered(methods: list[str], standings: Records, evaluation: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,10 @@ from bench.machine.workers import side_by_side
 from bench.protocol.cell import Cell, label_sets_of
 from bench.protocol.label_columns import label_columns
 from bench.protocol.protocol import Protocol
-from bench.protocol.stage_specs import CELL_STAGES, STAGES
+from bench.protocol.stage_specs import CELL_STAGES, STAGES, Stage
 from bench.summary.bootstrap import Interval, bootstrap_seed, percentile_interval, resample_counts
 from bench.summary.draws_cache import kept_arrays
-from bench.summary.estimated_mean import EstimatedMean, difference_of_rows, mean_of_row
+from bench.summary.estimated_mean import EstimatedMean, difference_of_means, means_of_rows
 from bench.summary.patient_pairs import MOST_PATIENTS, PatientPairs
 from bench.summary.read import Predicted, Results
 from imssl.datasets.prepared import Card
@@ -92,8 +92,11 @@ class ComparisonDraws:
 
     def mean(self, method: str) -> EstimatedMean:
         """The mean over seeds of a method that is in the column."""
-        row = self.methods.index(method)
-        return mean_of_row(self.values[row], self.mean_draws[row], self.units)
+        return self._means[self.methods.index(method)]
+
+    @cached_property
+    def _means(self) -> list[EstimatedMean]:
+        return means_of_rows(self.values, self.mean_draws, self.units)
 
     def difference(self, method: str, reference: str) -> EstimatedMean | None:
         """One method minus another, on the same patients; None where either lacks a result."""
@@ -101,7 +104,7 @@ class ComparisonDraws:
         if row is None or other is None:
             return None
         draws = self.mean_draws[row] - self.mean_draws[other]
-        return difference_of_rows(self.values[row], self.values[other], draws, self.units)
+        return difference_of_means(self._means[row], self._means[other], draws, self.units)
 
     def interval(self, method: str, level: float) -> Interval:
         """The mean over seeds with its interval.
@@ -169,8 +172,10 @@ def _dataset_columns(
     unit, units = "samples", 0
     if reference:
         resamples = _Resamples(results.cards[dataset], reference, protocol.report.resamples, dataset)
-        for method in protocol.methods:
-            runs = {run: shared[run].probabilities for run in shared if run[0].method == method}
+        by_method: dict[str, dict[Predicted, NDArray[np.float64]]] = {}
+        for run, predicted in shared.items():
+            by_method.setdefault(run[0].method, {})[run] = predicted.probabilities
+        for runs in by_method.values():
             for (cell, block), resampled in zip(runs, resamples.values(list(runs.values())), strict=True):
                 place = Comparison(dataset, cell.stage, cell.labels, block)
                 values.setdefault(place, {})[cell.method, cell.seed] = resampled
@@ -220,18 +225,14 @@ class _Reasons:
     """Why a method is not in a column."""
 
     def __init__(self, results: Results, elsewhere: set[Predicted]) -> None:
+        self.results = results
         self.elsewhere = elsewhere
-        self.states = {
-            (*_stage_place(cell), cell.method, cell.seed): state
-            for cell, state in results.states.items()
-            if STAGES[cell.stage].predictions
-        }
 
     def why(self, place: Comparison, method: str, seeds: Sequence[int]) -> str:
-        states = [
-            (seed, self.states[place.dataset, place.evaluation, place.labels, method, seed]) for seed in seeds
-        ]
-        holes = [f"seed {seed} {state.status}" for seed, state in states if state.status != "done"]
+        stage = cast(Stage, place.evaluation)
+        cells = [Cell(stage, place.dataset, method, seed, place.labels) for seed in seeds]
+        states = [(cell.seed, self.results.states[cell].status) for cell in cells]
+        holes = [f"seed {seed} {status}" for seed, status in states if status != "done"]
         if holes:
             return ", ".join(holes)
         if any(_stage_place(cell) == place[:3] and cell.method == method for cell, _ in self.elsewhere):

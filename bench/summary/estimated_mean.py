@@ -119,26 +119,40 @@ def mean_of_row(values: ArrayLike, draws: ArrayLike, units: int) -> EstimatedMea
             patients are not resampled.
         units: test patients that were resampled; 0 if none.
     """
-    row = np.asarray(values, dtype=float)
-    seeds = row.size
-    patient_variance, resampled = _over_patients(draws, units)
-    return EstimatedMean(
-        value=float(row.mean()),
-        patient_variance=patient_variance,
-        patient_freedom=max(units - 1, 0),
-        seed_parts=((float(row.var(ddof=1)) / seeds, seeds - 1),) if seeds > 1 else (),
-        seeds=seeds,
-        units=resampled,
-    )
+    return means_of_rows(np.asarray(values, dtype=float)[None], np.asarray(draws, dtype=float)[None], units)[
+        0
+    ]
+
+
+def means_of_rows(values: NDArray[np.float64], draws: NDArray[np.float64], units: int) -> list[EstimatedMean]:
+    """The mean over seeds of each of some rows, all at once.
+
+    Args:
+        values: (M, S), see :func:`mean_of_row`.
+        draws: (M, R), likewise.
+        units: likewise.
+    """
+    seeds = values.shape[1]
+    variances = values.var(axis=1, ddof=1) / seeds if seeds > 1 else None
+    return [
+        EstimatedMean(
+            value=float(mean),
+            patient_variance=patient_variance,
+            patient_freedom=max(units - 1, 0),
+            seed_parts=() if variances is None else ((float(variances[i]), seeds - 1),),
+            seeds=seeds,
+            units=resampled,
+        )
+        for i, (mean, (patient_variance, resampled)) in enumerate(
+            zip(values.mean(axis=1), _over_patients(draws, units), strict=True)
+        )
+    ]
 
 
 def difference_of_rows(
     values: ArrayLike, reference: ArrayLike, draws: ArrayLike, units: int
 ) -> EstimatedMean:
     """The mean over seeds of one row minus that of another, tested on the same patients.
-
-    The seeds' part adds each row's own variance (Welch 1947); the patients' part is that of the paired
-    difference.
 
     Args:
         values: (S,) of one method, one value per seed, on all test patients.
@@ -147,14 +161,31 @@ def difference_of_rows(
             undefined; empty where patients are not resampled.
         units: test patients that were resampled; 0 if none.
     """
-    rows = [mean_of_row(row, [], units=0) for row in (values, reference)]
-    patient_variance, resampled = _over_patients(draws, units)
+    first, second = (mean_of_row(row, [], units=0) for row in (values, reference))
+    return difference_of_means(first, second, draws, units)
+
+
+def difference_of_means(
+    mean: EstimatedMean, reference: EstimatedMean, draws: ArrayLike, units: int
+) -> EstimatedMean:
+    """One row's mean over seeds minus another's, tested on the same patients.
+
+    The seeds' part adds each row's own variance (Welch 1947); the patients' part is that of the paired
+    difference.
+
+    Args:
+        mean: of one method.
+        reference: of the other.
+        draws: see :func:`difference_of_rows`.
+        units: likewise.
+    """
+    ((patient_variance, resampled),) = _over_patients(np.asarray(draws, dtype=float)[None], units)
     return EstimatedMean(
-        value=rows[0].value - rows[1].value,
+        value=mean.value - reference.value,
         patient_variance=patient_variance,
         patient_freedom=max(units - 1, 0),
-        seed_parts=rows[0].seed_parts + rows[1].seed_parts,
-        seeds=rows[0].seeds,
+        seed_parts=mean.seed_parts + reference.seed_parts,
+        seeds=mean.seeds,
         units=resampled,
     )
 
@@ -241,8 +272,10 @@ def with_seed_noise(
     return mean_draws + np.einsum("ms,msr->mr", deviations, multipliers)
 
 
-def _over_patients(draws: ArrayLike, units: int) -> tuple[float, int]:
-    """Variance over the defined resamples, and how many units stand behind it."""
-    resampled = np.asarray(draws, dtype=float)
-    defined = resampled[~np.isnan(resampled)]
-    return (float(defined.var(ddof=1)), units) if defined.size > 1 else (0.0, 0)
+def _over_patients(draws: NDArray[np.float64], units: int) -> list[tuple[float, int]]:
+    """Variance of each row over its defined resamples, and how many units stand behind it."""
+    if not np.isnan(draws).any():
+        enough = draws.shape[1] > 1
+        return [(float(v), units) for v in draws.var(axis=1, ddof=1)] if enough else [(0.0, 0)] * len(draws)
+    defined = [row[~np.isnan(row)] for row in draws]
+    return [(float(row.var(ddof=1)), units) if row.size > 1 else (0.0, 0) for row in defined]

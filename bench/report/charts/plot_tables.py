@@ -1,7 +1,6 @@
 """What DVC shows: tables for ``dvc plots show`` and the page around them, rows for ``dvc metrics show``."""
 
 import shutil
-from collections.abc import Mapping
 
 import pandas as pd
 
@@ -18,6 +17,7 @@ from imssl.settings.labels import LabelSet
 PLOTS = REPORTS / "plots"
 # The template of `plots.html_template` in .dvc/config: DVC's own loads Vega from a network.
 PLOTS_PAGE = REPORTS / "plots.html"
+METRICS = REPORTS / "metrics.json"
 # DVC prints a row for each file with metrics, and a column for each value in it.
 METRIC_ROWS = REPORTS / "metrics"
 # Of a label set: where it stands, what was asked for, what was drawn.
@@ -41,16 +41,12 @@ def write_plots_page() -> None:
     )
 
 
-def write_metric_rows(
-    short: Mapping[str, Mapping[str, Mapping[str, float]]], label_sets: tuple[LabelSet, LabelSet]
-) -> None:
-    """Write the few means by which rows compare, in a file for each data set and method.
-
-    Args:
-        short: means by data set, method and place, as in metrics.json.
-        label_sets: the smallest share of the labels, and all labels.
-    """
-    ends = list(dict.fromkeys(labels.id for labels in label_sets))
+def write_short_metrics(summary: Summary) -> None:
+    """Write means of the primary metrics, and the few of them by which rows compare in files of their own."""
+    short = short_metrics(summary)
+    write_json(METRICS, short)
+    shares = summary.protocol.label_shares
+    ends = list(dict.fromkeys(labels.id for labels in (shares[0], shares[-1])))
     places = [f"{evaluation} {labels}" for evaluation in BY_LABEL_SET for labels in ends]
     places.append(f"probe block {BLOCKS}")
     shutil.rmtree(METRIC_ROWS, ignore_errors=True)
@@ -59,6 +55,19 @@ def write_metric_rows(
         for method, means in methods.items():
             row = {place: means[place] for place in places if place in means}
             write_json(METRIC_ROWS / dataset / f"{method}.json", row)
+
+
+def short_metrics(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
+    """Means of the primary metrics by data set, method and ``knn 5-per-class``, ``probe block 4``, ..."""
+    short: dict[str, dict[str, dict[str, float]]] = {}
+    for name in summary.measured:
+        mean = summary.mean(name)
+        wanted = name.evaluation in EVALUATION_NAMES and name.class_name == ""
+        if wanted and mean is not None and name.metric == summary.primary(name.dataset):
+            place = f"block {name.block}" if name.labels is None else name.labels.id
+            place = f"{name.evaluation} {place}"
+            short.setdefault(name.dataset, {}).setdefault(name.method, {})[place] = round(mean, 6)
+    return short
 
 
 def plot_tables(summary: Summary) -> dict[str, pd.DataFrame]:

@@ -1,6 +1,5 @@
 """What stands behind each number: the runs, where they come from, and the command that makes them again."""
 
-import json
 from typing import Any
 
 import pandas as pd
@@ -25,15 +24,15 @@ class Origins:
 
     def __init__(self) -> None:
         self.listed: list[dict[str, str]] = []
-        self._places: dict[str, int] = {}
+        self._places: dict[tuple[object, ...], int] = {}
 
     def place(self, origin: Provenance) -> int:
         """Place of an origin; a new one is added."""
-        words = origin_words(origin)
-        name = json.dumps(words, sort_keys=True)
+        of_machine = (origin.device, origin.python, *sorted(origin.packages.items()))
+        name = (origin.commit, origin.clean, origin.weights, *of_machine)
         if name not in self._places:
             self._places[name] = len(self.listed)
-            self.listed.append(words)
+            self.listed.append(origin_words(origin))
         return self._places[name]
 
 

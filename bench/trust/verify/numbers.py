@@ -27,8 +27,9 @@ from bench.protocol.cell import Cell
 from bench.protocol.label_columns import LABEL_COLUMNS, label_columns, labels_in
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import PREDICTIONS_FILE, STAGES, Stage
+from bench.report.charts.plot_tables import METRICS
 from bench.report.layout import BY_LABEL_SET
-from bench.report.leaderboard import METRICS, RESULTS_TABLE
+from bench.report.leaderboard import RESULTS_TABLE
 from bench.trust.verify.check import Check
 from bench.trust.verify.recomputed import Values, cka_interval_values, cka_values, ks_distances, scores
 from imssl.cka import KERNELS
