@@ -63,11 +63,13 @@ def analyse(summary: Summary) -> Analysis:
     trained = [name for name in references if name not in untrained]
     validation = validation_means(summary)
     against_references = columns, methods, settings, untrained, trained, validation
-    datasets = list(summary.results.attributes)
     # The longest first, as they are made side by side.
-    subgroups = [partial(subgroup_rows, summary, dataset) for dataset in datasets]
+    subgroups = [partial(subgroup_rows, summary, dataset) for dataset in summary.results.attributes]
+    ranks = [
+        partial(rank_table, [c for c in columns if c.place.dataset == dataset], methods, settings, references)
+        for dataset in protocol.datasets
+    ]
     tables: list[Callable[[], dict[str, pd.DataFrame]]] = [
-        lambda: {"ranks": rank_table(columns, methods, settings, references)},
         lambda: {"differences": paired_differences(columns, methods, settings, references)},
         lambda: {"untrained_differences": untrained_differences(*against_references)},
         lambda: {"aggregates": aggregate_table(columns, methods, settings, references)},
@@ -81,6 +83,8 @@ def analyse(summary: Summary) -> Analysis:
         lambda: claim_tables(summary),
         lambda: {"ledger": ledger_table(protocol, summary.results.cards)},
     ]
-    made: list[Any] = side_by_side([*subgroups, *tables])
-    named = [subgroup_tables(made[: len(datasets)]), *made[len(datasets) :]]
+    tasks: list[Callable[[], Any]] = [*subgroups, *ranks, *tables]
+    made = iter(side_by_side(tasks))
+    of_subgroups, of_datasets = [next(made) for _ in subgroups], [next(made) for _ in ranks]
+    named = [subgroup_tables(of_subgroups), {"ranks": pd.concat(of_datasets, ignore_index=True)}, *made]
     return Analysis(**{name: table for part in named for name, table in part.items()})

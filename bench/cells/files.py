@@ -170,6 +170,30 @@ def read_table(file: Path, text_columns: tuple[str, ...] = ()) -> pd.DataFrame:
         raise UserError(f"{file} cannot be read ({error}). Restore it with: dvc repro") from None
 
 
+def read_history(file: Path, content: bytes) -> pd.DataFrame:
+    """Read a history as `read_table` does, but faster where it is nothing but plain names and numbers.
+
+    Args:
+        file: its path.
+        content: its bytes.
+
+    Raises:
+        UserError: it is malformed.
+    """
+    try:
+        header, *lines = content.decode().removesuffix("\n").split("\n")
+        if '"' in header or "'" in header:
+            raise ValueError("a name that is written in another way than it reads")
+        columns = zip(*(map(_number, line.split(",")) for line in lines), strict=True)
+        return pd.DataFrame(dict(zip(header.split(","), columns, strict=True)))
+    except ValueError:
+        return read_table(file)
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.isdecimal() else float(text or "nan")
+
+
 def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as an uncompressed .npz, the same bytes under every version of Python and NumPy.
 

@@ -20,6 +20,7 @@ from bench.cells.files import (
     cell_path,
     data_folder,
     left_out_arrays,
+    read_history,
 )
 from bench.cells.keys import Keys
 from bench.cells.method_facts import reference_methods
@@ -31,7 +32,6 @@ from bench.machine.workers import side_by_side
 from bench.protocol.cell import Cell, cells_of
 from bench.protocol.protocol import Protocol
 from bench.protocol.stage_specs import CELL_STAGES, STAGES, Stage
-from bench.summary.history_files import read_history
 from bench.summary.prediction_files import PredictionFiles
 from bench.summary.tidy import TidyRow, checked_rows, tidy_table
 from imssl.datasets.prepared import Card, read_card, read_samples

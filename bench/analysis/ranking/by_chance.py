@@ -68,8 +68,10 @@ class PairsOfRows:
         self.freedoms = self.seeds - 1, self.seeds - 1, max(units - 1, 1)
 
     def statistics(self) -> Array:
-        """(P,) of the table as it is."""
-        return self._statistics(self.means, self.seed_variances)
+        """(P,) Welch's t of each pair as a normal deviate, so that pairs of unlike freedom compare."""
+        first, second = self.pairs
+        parts = self.seed_variances[first], self.seed_variances[second], self.patient_variances
+        return self._deviates(self.means[first] - self.means[second], parts)
 
     def largest_by_chance(self, generator: np.random.Generator) -> Array:
         """(SIMULATIONS,) the largest statistic of all pairs, were all methods equal."""
@@ -81,14 +83,18 @@ class PairsOfRows:
             true_variances, variances = self._seeds_vary(size, generator)
             seed_noise = np.sqrt(true_variances) * generator.normal(size=(size, count))
             means = self._patients_vary(size, spread, generator) + seed_noise
-            largest.append(self._largest(means, variances))
+            largest.append(self.largest(means, variances))
         return np.concatenate(largest)
 
-    def _largest(self, means: Array, seed_variances: Array) -> Array:
-        """(size,) the largest statistic of all pairs in each simulation, of means and variances (size, M).
+    def largest(self, means: Array, seed_variances: Array) -> Array:
+        """(size,) the largest statistic of all pairs in each of some tables.
 
         As a normal deviate t is at most itself, and at least what the least freedom makes of it. So the
         largest statistic is one of those whose t is not below what the largest t is at least.
+
+        Args:
+            means: (size, M).
+            seed_variances: (size, M) of the means.
         """
         first, second = self.pairs
         # A pair is a row here, as rows are faster to pick than columns.
@@ -103,17 +109,6 @@ class PairsOfRows:
         largest = np.zeros(means.shape[1])
         np.maximum.at(largest, simulation, self._deviates(means[rows[0]] - means[rows[1]], parts))
         return largest
-
-    def _statistics(self, means: Array, seed_variances: Array) -> Array:
-        """(P,) Welch's t of each pair as a normal deviate, so that pairs of unlike freedom compare.
-
-        Args:
-            means: (M,).
-            seed_variances: (M,) of the means.
-        """
-        first, second = self.pairs
-        parts = seed_variances[first], seed_variances[second], self.patient_variances
-        return self._deviates(means[first] - means[second], parts)
 
     def _deviates(self, differences: Array, parts: tuple[Array, Array, Array]) -> Array:
         """Differences, whose variance has three parts, as normal deviates; all of one shape."""

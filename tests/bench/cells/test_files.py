@@ -7,8 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
-from bench.cells.files import CELL_FILE, read_json, read_table, write_arrays, write_json, write_table
+from bench.cells.files import (
+    CELL_FILE,
+    csv_text,
+    read_history,
+    read_json,
+    read_table,
+    write_arrays,
+    write_json,
+    write_table,
+)
 from bench.cells.predictions import predictions_table, read_predictions
 from bench.cells.records import Outdated, read_record
 from imssl.datasets.prepared import Card, read_card, read_prepared
@@ -158,3 +169,45 @@ def test_arrays_are_read_back_as_they_were(tmp_path):
     with pytest.raises(ValueError, match="pickle"):
         write_arrays(tmp_path / "b.npz", {"x": np.array([object()])})
     assert not (tmp_path / "b.npz").exists()
+
+
+ROWS = some.lists(
+    some.tuples(
+        some.one_of(some.none(), some.text(max_size=5), some.sampled_from([',"', "a\nb", "\r", "'", " x "])),
+        some.floats(),
+        some.one_of(some.none(), some.integers(-(2**40), 2**40)),
+        some.integers(0, 3),
+        some.booleans(),
+    ),
+    max_size=6,
+)
+
+
+@given(rows=ROWS, flag=some.booleans(), header=some.sampled_from(["text", 'a "name", quoted', ""]))
+def test_a_table_is_written_as_pandas_writes_it(rows, flag, header):
+    table = pd.DataFrame(rows, columns=[header, "number", "count", "whole", "flag"])
+    table = table.astype({header: "str", "number": "float64", "count": "Int64", "whole": "int64"})
+    table = table if flag else table.drop(columns="flag")
+    assert csv_text(table) == table.to_csv(index=False, lineterminator="\n")
+
+
+def test_numbers_of_half_the_precision_are_written_as_pandas_writes_them():
+    table = pd.DataFrame({"a": np.array([0.1, 1 / 3, np.nan], dtype=np.float32), "b": ["x", None, "z"]})
+    assert csv_text(table) == table.to_csv(index=False, lineterminator="\n")
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        {"epoch": [0], "loss": [np.nan]},
+        {"epoch": [1, 2], "loss": [0.1, 1 / 3], "knn_macro_auroc": [np.nan, 1e-300]},
+        {"epoch": [1, 2], "=loss": [2.0, 1.0]},
+        {"epoch": [1, 2], 'the "loss", so to speak': [2.0, -1e22]},
+        {"epoch": [1, 2], "what": ["a", "b"]},
+        {"epoch": [], "loss": []},
+    ],
+)
+def test_a_history_is_read_as_any_table(tmp_path, history):
+    file = tmp_path / "history.csv"
+    write_table(file, pd.DataFrame(history))
+    pd.testing.assert_frame_equal(read_history(file, file.read_bytes()), read_table(file))

@@ -9,8 +9,9 @@ from PIL import Image
 
 from bench.cells.files import data_folder
 from bench.protocol.protocol import read_protocol
-from bench.report.layout import COLOURS, DARK_COLOURS, listed, method_styles, number, percent
+from bench.report.layout import COLOURS, DARK_COLOURS, Entry, listed, method_styles, number, percent
 from bench.report.material.sample_images import sample_strip
+from bench.report.page import table_cells
 from imssl.datasets.prepared import read_prepared
 
 
@@ -59,3 +60,15 @@ def test_numbers_are_written_as_a_reader_expects():
     assert number(1234567.0, 0) == "1,234,567"
     assert [percent(x) for x in (0.01, 0.007, 1.0, 0.125)] == ["1%", "0.7%", "100%", "12.5%"]
     assert [listed(words) for words in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a, b and c"]
+
+
+def test_cells_of_a_table_are_escaped_and_say_what_they_are():
+    plain = Entry("0.500")
+    full = Entry("<b>", ("[a & b]", "2"), mark="worse", title='"why"')
+    hole = Entry("missing", hole=True, numeric=False)
+    assert table_cells([plain, full, hole]) == (
+        '<td class="n">0.500</td>'
+        '<td class="n worse" title="&#34;why&#34;"><b>worse</b> &lt;b&gt;<small>[a &amp; b]</small>'
+        "<small>2</small></td>"
+        '<td class="t hole">missing</td>'
+    )
