@@ -172,7 +172,7 @@ def read_record(folder: Path) -> CellRecord | None:
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_bytes().decode())
         if isinstance(content, dict) and content.get("schema_version") in range(1, SCHEMA_VERSION):
             raise Outdated(f"{file} was written by an earlier version of the suite. Run: dvc repro")
         record = CellRecord.model_validate({**content, "provenance": NOT_READ_YET})
@@ -211,7 +211,7 @@ def provenance_file(folder: Path) -> Path:
 
 def _read_provenance(file: Path, key: str) -> Provenance:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_bytes().decode())
         sealed_as, of_key = content.pop("checksum"), content["key"]
         is_as_sealed = sealed_as == _checksum(content)
         origin = Provenance.model_validate({k: v for k, v in content.items() if k != "key"})

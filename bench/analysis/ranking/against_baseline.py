@@ -43,4 +43,5 @@ def corrected_p_values(
             for name, statistic in zip(tested, table.statistics(), strict=True)
         }
     ascending = np.sort(largest)
-    return {key: adjusted_p(statistic, ascending) for key, statistic in statistics.items()}
+    p_values = adjusted_p(np.array(list(statistics.values())), ascending)
+    return dict(zip(statistics, p_values.tolist(), strict=True))

@@ -29,11 +29,10 @@ def p_of_being_best(column: ComparisonDraws, methods: list[str]) -> Array:
     p_values = np.ones(len(rows))
     if len(rows) < 2:
         return p_values
-    every_pair = np.stack(np.triu_indices(len(rows), 1))
+    first, second = every_pair = np.stack(np.triu_indices(len(rows), 1))
     table = PairsOfRows(column.values[rows], column.mean_draws[rows], column.units, every_pair)
     largest = np.sort(table.largest_by_chance(generator_of("best of many", column.place)))
-    for pair, statistic in zip(every_pair.T, table.statistics(), strict=True):
-        worse = pair[np.argmin(table.means[pair])]
-        if table.means[pair[0]] != table.means[pair[1]]:
-            p_values[worse] = min(p_values[worse], adjusted_p(statistic, largest))
+    worse = np.where(table.means[first] < table.means[second], first, second)
+    differ = table.means[first] != table.means[second]
+    np.minimum.at(p_values, worse[differ], adjusted_p(table.statistics(), largest)[differ])
     return p_values

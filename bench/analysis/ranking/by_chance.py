@@ -28,9 +28,9 @@ def generator_of(purpose: str, place: Comparison) -> np.random.Generator:
     return numpy_generator(0, purpose, *map(str, (place.dataset, place.evaluation, share, place.block)))
 
 
-def adjusted_p(statistic: float, ascending: Array) -> float:
-    """Share of simulated maxima, in ascending order, that reach a statistic; never 0."""
-    above = ascending.size - int(np.searchsorted(ascending, statistic, side="left"))
+def adjusted_p(statistics: Array, ascending: Array) -> Array:
+    """Share of simulated maxima, in ascending order, that reach each statistic; never 0."""
+    above = ascending.size - np.searchsorted(ascending, statistics, side="left")
     return (1 + above) / (1 + ascending.size)
 
 
@@ -103,7 +103,8 @@ class PairsOfRows:
         t_squared = (means[first] - means[second]) ** 2 / np.maximum(variance, np.finfo(float).tiny)
         at_least = _as_normal(t_squared.max(axis=0), min(self.freedoms)) ** 2
         # A little lower: the two sides are rounded.
-        pair, simulation = np.nonzero(t_squared >= 0.999999 * at_least)
+        candidates = np.flatnonzero(t_squared >= 0.999999 * at_least)
+        pair, simulation = np.divmod(candidates, len(at_least))
         rows = (first[pair], simulation), (second[pair], simulation)
         parts = seed_variances[rows[0]], seed_variances[rows[1]], self.patient_variances[pair]
         largest = np.zeros(means.shape[1])
