@@ -191,7 +191,7 @@ def read_history(file: Path, content: bytes) -> pd.DataFrame:
 
 
 def _number(text: str) -> int | float:
-    return int(text) if text.isdecimal() else float(text or "nan")
+    return int(text) if text.removeprefix("-").isdecimal() else float(text or "nan")
 
 
 def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:

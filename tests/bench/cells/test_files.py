@@ -203,6 +203,7 @@ def test_numbers_of_half_the_precision_are_written_as_pandas_writes_them():
         {"epoch": [1, 2], "loss": [0.1, 1 / 3], "knn_macro_auroc": [np.nan, 1e-300]},
         {"epoch": [1, 2], "=loss": [2.0, 1.0]},
         {"epoch": [1, 2], 'the "loss", so to speak': [2.0, -1e22]},
+        {"epoch": [1, 2], "step": [-3, 4]},
         {"epoch": [1, 2], "what": ["a", "b"]},
         {"epoch": [], "loss": []},
     ],
