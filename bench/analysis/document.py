@@ -233,13 +233,7 @@ def _measurements(summary: Summary) -> list[dict[str, Any]]:
         is_known = not math.isnan(row.mean)
         rows.append(
             {
-                "dataset": name.dataset,
-                "method": name.method,
-                "evaluation": name.evaluation,
-                **label_columns(name.labels),
-                "block": name.block,
-                "class": name.class_name,
-                "metric": name.metric,
+                **name.columns,
                 "mean": row.mean if is_known else None,
                 "lowest": row.lowest if is_known else None,
                 "highest": row.highest if is_known else None,

@@ -6,6 +6,8 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from bench.summary.tidy import none_for_missing
+
 Number = float | None
 Count = int | None
 Flag = bool | None
@@ -46,5 +48,5 @@ class RowModel(BaseModel):
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of a table with None in the place of what is missing."""
-    plain = table.astype(object).where(table.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+    rows = none_for_missing(table).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]

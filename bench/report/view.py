@@ -10,6 +10,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from bench.analysis.analyse import Analysis, analyse
+from bench.analysis.row_models import records
 from bench.cells.method_facts import reference_methods, untrained_methods
 from bench.methods.tuned import trials_file
 from bench.protocol.label_columns import LABEL_COLUMNS, labels_in
@@ -134,15 +135,11 @@ def view_of(summary: Summary, analysis: Analysis, trials: Mapping[str, Path] | N
 def _records_by(table: pd.DataFrame, keys: Sequence[str]) -> Records:
     """Rows of a table by some of their columns; ``labels`` is the label set, which has two of its own."""
     named = table[[name for key in keys for name in (LABEL_COLUMNS if key == "labels" else (key,))]]
-    plain = named.astype(object).where(named.notna(), None)
-    columns = [
-        [labels_in(row) for row in plain[list(LABEL_COLUMNS)].to_dict("records")]
-        if key == "labels"
-        else plain[key].tolist()
-        for key in keys
+    places = [
+        tuple(labels_in(row) if key == "labels" else row[key] for key in keys) for row in records(named)
     ]
     rows: list[Any] = table.to_dict("records")
-    return dict(zip(zip(*columns, strict=True), rows, strict=True))
+    return dict(zip(places, rows, strict=True))
 
 
 def _ordered(methods: list[str], standings: Records, evaluation: str) -> list[str]:

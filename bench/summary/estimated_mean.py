@@ -133,18 +133,20 @@ def means_of_rows(values: NDArray[np.float64], draws: NDArray[np.float64], units
         units: likewise.
     """
     seeds = values.shape[1]
-    variances = values.var(axis=1, ddof=1) / seeds if seeds > 1 else None
+    seed_parts: list[tuple[tuple[float, float], ...]] = [()] * len(values)
+    if seeds > 1:
+        seed_parts = [((float(v), seeds - 1),) for v in values.var(axis=1, ddof=1) / seeds]
     return [
         EstimatedMean(
             value=float(mean),
             patient_variance=patient_variance,
             patient_freedom=max(units - 1, 0),
-            seed_parts=() if variances is None else ((float(variances[i]), seeds - 1),),
+            seed_parts=parts,
             seeds=seeds,
             units=resampled,
         )
-        for i, (mean, (patient_variance, resampled)) in enumerate(
-            zip(values.mean(axis=1), _over_patients(draws, units), strict=True)
+        for mean, parts, (patient_variance, resampled) in zip(
+            values.mean(axis=1), seed_parts, _over_patients(draws, units), strict=True
         )
     ]
 

@@ -244,15 +244,16 @@ def _attributes(card: Card) -> pd.DataFrame:
 
 def _state(cell: Cell, keys: Keys, unprepared: dict[str, str], place: Place) -> tuple[CellState, Path]:
     """How a cell stands, and the folder that was looked at."""
+    folder = cell_path(cell)
     if cell.dataset in unprepared:
-        return CellState("missing", f"data set not prepared: {unprepared[cell.dataset]}"), cell_path(cell)
+        return CellState("missing", f"data set not prepared: {unprepared[cell.dataset]}"), folder
     try:
         key = keys.key(cell)
         located = place(cell, key)
     except Outdated as error:
-        return CellState("stale", str(error)), cell_path(cell)
+        return CellState("stale", str(error)), folder
     except UserError as error:
-        return CellState("damaged", str(error)), cell_path(cell)
+        return CellState("damaged", str(error)), folder
     return _state_of(located.record, key), located.folder
 
 

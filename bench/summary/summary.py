@@ -18,6 +18,7 @@ from bench.summary.bootstrap import Interval
 from bench.summary.draws import Comparison, ComparisonDraws, draw_comparisons, same_samples
 from bench.summary.over_seeds import MEASUREMENT, OverSeeds, curve_means, over_seeds
 from bench.summary.read import CellState, Results
+from bench.summary.tidy import none_for_missing
 from imssl.settings.datasets import PhantomSettings
 from imssl.settings.labels import EVERYTHING, LabelSet
 
@@ -36,8 +37,15 @@ class Measurement(NamedTuple):
     @property
     def columns(self) -> dict[str, Any]:
         """Its columns in a table."""
-        values = self._asdict() | {"class": self.class_name} | label_columns(self.labels)
-        return {name: values[name] for name in MEASUREMENT}
+        return {
+            "dataset": self.dataset,
+            "method": self.method,
+            "evaluation": self.evaluation,
+            **label_columns(self.labels),
+            "block": self.block,
+            "class": self.class_name,
+            "metric": self.metric,
+        }
 
 
 @dataclass(frozen=True)
@@ -156,12 +164,11 @@ def synthetic_datasets(protocol: Protocol, results: Results) -> list[str]:
 
 def _measured(table: pd.DataFrame) -> dict[Measurement, OverSeeds]:
     """A table of `over_seeds` by measurement."""
-    places = table[MEASUREMENT].astype(object)
-    plain = places.where(places.notna(), None).to_numpy().tolist()
-    numbers = table[list(OverSeeds._fields)].itertuples(index=False, name=None)
+    places = none_for_missing(table[MEASUREMENT]).to_numpy().tolist()
+    rows = table[list(OverSeeds._fields)].itertuples(index=False, name=None)
     return {
         Measurement(dataset, method, evaluation, _label_set(fraction, per_class), *rest): OverSeeds(*row)
-        for (dataset, method, evaluation, fraction, per_class, *rest), row in zip(plain, numbers, strict=True)
+        for (dataset, method, evaluation, fraction, per_class, *rest), row in zip(places, rows, strict=True)
     }
 
 

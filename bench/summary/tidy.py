@@ -69,6 +69,11 @@ def tidy_table(rows: dict[Cell, list[TidyRow]], statuses: dict[Cell, str]) -> pd
     return table.astype(types)
 
 
+def none_for_missing(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of plain objects, with None in the place of what is missing."""
+    return table.astype(object).where(table.notna(), None)
+
+
 def _labels_of(row: TidyRow, cell: Cell) -> dict[str, float | int | None]:
     return label_columns(labels_in(row) or cell.labels)
 
