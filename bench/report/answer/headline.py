@@ -161,7 +161,9 @@ def _answer(view: View, leads: list[Lead]) -> str:
             places.setdefault(lead.first[0], []).append(EVALUATIONS[lead.evaluation].within_sentence)
     ahead = [f"{method} is ahead beyond chance in {listed(where)}" for method, where in places.items()]
     undecided = [EVALUATIONS[lead.evaluation].within_sentence for lead in leads if not lead.is_ahead]
-    if not ahead:
+    if not ahead and any(lead.behind for lead in leads):
+        answer = f"No method is ahead of all others beyond chance: {extent(view)}."
+    elif not ahead:
         answer = f"No method can be distinguished from the best: {extent(view)}."
     elif undecided:
         nobody = f"in {listed(undecided)} no method is ahead of all others beyond chance"

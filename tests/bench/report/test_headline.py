@@ -42,6 +42,13 @@ def test_two_seeds_tell_nobody_apart_and_a_reference_above_all_is_said(view):
     assert lead_of(made, "probe").first == ["moco"]
 
 
+def test_two_level_with_each_other_and_ahead_of_a_third_are_not_called_level_with_all(view):
+    made = view({"random-init": 0.1, "moco": 4.0, "moco-mse": 4.0, "moco-barlow": 0.5})
+    assert lead_of(made, "finetune").behind == ["moco-barlow"]
+    answer = headline(made).answer
+    assert answer.startswith("No method is ahead of all others beyond chance: 2 data sets, 3 seeds")
+
+
 @pytest.mark.parametrize(
     ("moco", "says"),
     [
