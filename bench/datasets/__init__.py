@@ -1,1 +1,1 @@
-"""Data sets of params.yaml: looked at, entered, listed, shown, and their raw files watched."""
+"""Data sets of params.yaml: entered, listed, shown, and their raw files watched."""

@@ -11,7 +11,7 @@ from bench.commands.terminal.console import console
 from imssl.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.datasets.proposal import Proposal, Seen
+    from bench.datasets.adding.proposal import Proposal, Seen
 
 EXAMPLES = 3
 FACT_WIDTH = 14  # of the longest fact, "cannot be used"
@@ -21,9 +21,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 
 def add_dataset(
     path: Annotated[
-        str, typer.Argument(help="Folder or zip with images, or a table beside them.", show_default=False)
+        str,
+        typer.Argument(
+            help="Folder or zip with images, a table beside them, or a file of MedMNIST.", show_default=False
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="Name in params.yaml; by default the folder's.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="nih, idc, eyepacs or kermany: the files are theirs, in their owners' layout."),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="binary, multiclass, ordinal or multilabel, if not what is suspected.")
     ] = None,
@@ -93,12 +100,13 @@ def add_dataset(
     What is clear is not asked; what is not is named with the option that settles it (exit status 2). The row
     is written whole or not at all, and comments stay.
     """
-    from bench.datasets.adding import DatasetRequest, enter, propose
-    from bench.datasets.suggestion import Options
+    from bench.datasets.adding.entering import DatasetRequest, enter, propose
+    from bench.datasets.adding.suggestion import Options
     from bench.machine.lock import alone
 
     request = DatasetRequest(
         path=path,
+        source=source,
         name=name,
         table=table,
         sheet=sheet,
@@ -185,7 +193,10 @@ def _copies_in_words(copies: dict[str, str] | None) -> str:
 
 def _print_proposal(proposal: "Proposal") -> None:
     row = proposal.row
-    patients = "not known: each image counts as a patient of its own; see --patient-column, --patient-pattern"
+    # The row of images of one's own says what its labels are; a published data set is known by its source.
+    is_own = "task" in row
+    way_out = "; see --patient-column, --patient-pattern" if is_own else ""
+    patients = f"not known: each image counts as a patient of its own{way_out}"
     unit = "image"
     if proposal.images_per_patient is not None:
         examples = ", ".join(f"{name} → {patient}" for name, patient in proposal.patient_examples.items())
@@ -201,11 +212,11 @@ def _print_proposal(proposal: "Proposal") -> None:
         "source": row["source"] + (f", table {row['table']}" if "table" in row else ""),
         "path": row["path"],
         "usable": f"{proposal.images:,} {_plural('image', proposal.images)}",
-        "task": f"{row['task']}{_by_which_column(row)}; --task says otherwise",
+        "task": proposal.task + (f"{_by_which_column(row)}; --task says otherwise" if is_own else ""),
         "classes": ", ".join(f"{name} {count:,}" for name, count in proposal.classes.items()),
         "patients": patients,
         "splits": ", ".join(f"{name} {count:,}" for name, count in proposal.splits.items()) or drawn,
-        "attributes": ", ".join(row.get("attributes", [])) or "none",
+        "attributes": ", ".join(proposal.attributes) or "none",
         "prepared as": f"{row['size']} x {row['size']} pixels, {row['channels']} "
         f"{_plural('channel', row['channels'])}{greys}",
     }
@@ -292,7 +303,7 @@ def list_datasets(as_json: AsJson = False) -> None:
 
 def remove_dataset(name: DatasetName) -> None:
     """Remove a data set from params.yaml; its finished cells are kept, and found again if it comes back."""
-    from bench.datasets.adding import remove
+    from bench.datasets.adding.entering import remove
     from bench.machine.lock import alone
 
     with alone("bench remove-dataset"):

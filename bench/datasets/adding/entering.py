@@ -8,10 +8,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.datasets.looking import images_below
-from bench.datasets.proposal import Proposal, Seen, proposal_of, seen_of
-from bench.datasets.suggestion import Options, column_settings, folder_settings, image_settings
-from bench.datasets.tables import LabelTable, Tables, tables_beside
+from bench.datasets.adding.looking import images_below
+from bench.datasets.adding.proposal import Proposal, Seen, proposal_of, seen_of
+from bench.datasets.adding.published import is_medmnist, looked_through, published_row
+from bench.datasets.adding.recognised import hint_of
+from bench.datasets.adding.suggestion import Options, column_settings, folder_settings, image_settings
+from bench.datasets.adding.tables import LabelTable, Tables, tables_beside
 from bench.methods.params_rows import DATASETS, as_written, params, with_row, without_row, write_params
 from bench.protocol.nearest_name import refuse_unknown
 from bench.protocol.params_file import ID_PATTERN, problems
@@ -32,7 +34,8 @@ class DatasetRequest:
     """What the command line says besides what is in the files.
 
     Attributes:
-        path: of a folder, a zip, or a table beside the images.
+        path: of a folder, a zip, a table beside the images, or a file of MedMNIST.
+        source: of a published data set, whose layout the files have; None for images of the user's own.
         name: id of the data set; None for one made of the folder's name.
         table: file with a row for each image.
         sheet: of an Excel file.
@@ -42,6 +45,7 @@ class DatasetRequest:
     """
 
     path: str
+    source: str | None
     name: str | None
     table: str | None
     sheet: str | None
@@ -50,7 +54,10 @@ class DatasetRequest:
     follow_links: tuple[str, ...]
 
 
-def propose(request: DatasetRequest, on_seen: Callable[[Seen], None] | None = None) -> Proposal:
+OnSeen = Callable[[Seen], None] | None
+
+
+def propose(request: DatasetRequest, on_seen: OnSeen = None) -> Proposal:
     """Look at images and say what the row of their data set should be.
 
     Args:
@@ -64,33 +71,59 @@ def propose(request: DatasetRequest, on_seen: Callable[[Seen], None] | None = No
     given = located(request.path)
     if not given.exists():
         raise UserError(f"{given} does not exist. Give the folder, zip or table that holds the images.")
+    name = request.name or _name_of(given)
+    _check_name(name, read_protocol())
+    if request.source or is_medmnist(given):
+        return _propose_published(request, given, name, on_seen)
+    return _propose_own(request, given, name, on_seen)
+
+
+def _propose_published(request: DatasetRequest, given: Path, name: str, on_seen: OnSeen) -> Proposal:
+    row = published_row(request.source or "medmnist", given, request.options, request.table, request.sheet)
+    # What the images look like is known once they are read, for which no size is needed.
+    unseen = {"size": 8, "channels": 1, "horizontal_flip": True, "vertical_flip": False}
+    source, seen = looked_through(open_source(_settings(unseen | _completed(row, request))), on_seen)
+    row = _completed(row | image_settings(seen.look, None, None) | row, request)
+    _settings(row)
+    check_samples(source.samples, source, name)
+    return proposal_of(name, row, source, seen)
+
+
+def _propose_own(request: DatasetRequest, given: Path, name: str, on_seen: OnSeen) -> Proposal:
     is_beside = given.is_file() and is_table(given.name)
     path = given.parent if is_beside else given
     table = given.name if is_beside else request.table
-    name = request.name or _name_of(given)
-    _check_name(name, read_protocol())
-    follow = [located(folder) for folder in request.follow_links]
     warnings: list[str] = []
     if table is None and is_layout(path):
         layout = huggingface.described(path, request.options.image_column)
         seen = seen_of(layout.images.names, layout.images.read, on_seen)
         row = _huggingface_row(layout, path, request)
     else:
-        images = images_below(path, follow)
+        images = images_below(path, [located(folder) for folder in request.follow_links])
         seen = seen_of(images.names, images.files.read, on_seen)
         tables = tables_beside(images, table, request.sheet)
-        row, warnings = _row(images, tables, request), tables.warnings
-    common = {"path": as_written(path), **row} | image_settings(
-        seen.look, request.images.get("size"), request.images.get("channels")
-    )
-    flips = {"horizontal_flip": True, "vertical_flip": False, "split_seed": 0, "on_bad_image": "error"}
-    common = common | flips | {key: value for key, value in request.images.items() if value is not None}
-    if request.follow_links:
-        common["follow_links"] = [as_written(folder) for folder in follow]
-    common = {"source": common.pop("source"), **common}
-    source = open_source(_settings(common))
+        hint = hint_of(images.files.names)
+        try:
+            row = _row(images, tables, request)
+        except UserError as error:
+            raise UserError(f"{error}\n{hint}".rstrip()) from None
+        warnings = [*tables.warnings, *filter(None, [hint])]
+    looks = image_settings(seen.look, request.images.get("size"), request.images.get("channels"))
+    row = _completed({"path": as_written(path), **row} | looks, request)
+    source = open_source(_settings(row))
     check_samples(source.samples, source, name)
-    return proposal_of(name, common, source, seen, warnings)
+    return proposal_of(name, row, source, seen, warnings)
+
+
+def _completed(row: dict[str, Any], request: DatasetRequest) -> dict[str, Any]:
+    """A row with the keys that every data set has: what the user has given, or else what is usual."""
+    usual = {"horizontal_flip": True, "vertical_flip": False, "split_seed": 0, "on_bad_image": "error"}
+    given = {key: value for key, value in request.images.items() if value is not None}
+    unsaid = {key: value for key, value in usual.items() if key not in row}
+    row = {"source": row["source"]} | row | unsaid | given
+    if request.follow_links:
+        row["follow_links"] = [as_written(located(folder)) for folder in request.follow_links]
+    return row
 
 
 def _name_of(path: Path) -> str:

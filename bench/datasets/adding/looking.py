@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from bench.datasets.adding.recognised import hint_of
 from imssl.datasets import dicom
 from imssl.datasets.files import Reading, of_zips
 from imssl.datasets.images import decode, largest_grey
@@ -64,9 +65,12 @@ def images_below(path: Path, follow_links: Sequence[Path]) -> UserImages:
             f"\n  {group.count:,}: {group.reason}: {', '.join(group.first)}"
             for group in by_reason(images.bad)
         )
+        arrays = [name for name in images.files.names if name.endswith(".npz")]
+        medmnist = f" A file of MedMNIST is given by itself: {path / arrays[0]}" if arrays else ""
         raise UserError(
             f"{path} holds no images that can be read; it holds {listed}."
-            f"{refused}{of_zips(images.files)}{faults}"
+            f"{refused}{of_zips(images.files)}{medmnist} {hint_of(images.files.names)}".rstrip()
+            + faults
         )
     return images
 

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.datasets.looking import Appearance
-from bench.datasets.tables import LabelTable
+from bench.datasets.adding.looking import Appearance
+from bench.datasets.adding.recognised import MOSTLY
+from bench.datasets.adding.tables import LabelTable
 from imssl.datasets.label_values import SPLIT_NAMES, TRUTH, plain
 from imssl.datasets.user_images import UserImages
 from imssl.errors import UserError
 
 MOST_CLASSES = 100
-# Share of the images that lie in a folder of a level, so that it can be the classes'.
-MOSTLY = 0.9
 # Of greys that are stored in 16 bits.
 DEPTHS = (8, 10, 12, 14, 16)
 SIDES = (224, 128, 64, 32, 16, 8)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.datasets.looking import Appearance, appearance
+from bench.datasets.adding.looking import Appearance, appearance
 from imssl.datasets.checks import check_no_split_is_empty, check_patients, complaint
 from imssl.datasets.prepare import with_splits
 from imssl.datasets.skipped import Skipped, by_reason
@@ -46,6 +46,7 @@ class Proposal:
     Attributes:
         name: id of the data set.
         row: keys and values for params.yaml.
+        task: kind of the labels.
         images: that can be used, as far as they were looked at: neither unreadable nor copies.
         sizes: width, height, and number of images of each size, the most frequent first.
         modes: number of images that are grey, colour or DICOM.
@@ -55,6 +56,7 @@ class Proposal:
         patient_examples: patients of some images, from the first name to the last.
         images_per_patient: fewest and most; None if patients are not known.
         splits: images of each official split; empty if there is none.
+        attributes: what else is known of each image, such as sex.
         copies: files with the same content as another; None if they were not looked for.
         unusable: images and rows that cannot be used, by reason.
         unused: files that are no part of the data set, by reason.
@@ -64,6 +66,7 @@ class Proposal:
 
     name: str
     row: dict[str, Any]
+    task: str
     images: int
     sizes: list[tuple[int, int, int]]
     modes: dict[str, int]
@@ -73,6 +76,7 @@ class Proposal:
     patient_examples: dict[str, str]
     images_per_patient: tuple[int, int] | None
     splits: dict[str, int]
+    attributes: list[str]
     copies: int | None
     unusable: list[dict[str, Any]]
     unused: list[dict[str, Any]]
@@ -155,6 +159,7 @@ def proposal_of(
     return Proposal(
         name=name,
         row=row,
+        task=source.task,
         images=len(samples),
         sizes=[(*size, count) for size, count in look.sizes[:5]],
         modes=look.modes,
@@ -164,6 +169,7 @@ def proposal_of(
         patient_examples={sample.id: sample.patient for sample in spread} if has_patients else {},
         images_per_patient=(min(patients.values()), max(patients.values())) if has_patients else None,
         splits={split: splits[split] for split in SPLITS if splits[split]},
+        attributes=list(source.attributes),
         copies=None if seen.copies is None else len(seen.copies),
         unusable=_as_json(by_reason(list(dict.fromkeys(unusable)))),
         unused=_as_json(by_reason(source.unused)),

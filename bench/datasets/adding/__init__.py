@@ -1,0 +1,1 @@
+"""A user's images: looked at, described as a row of params.yaml, and entered."""
