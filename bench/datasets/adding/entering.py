@@ -79,7 +79,13 @@ def propose(request: DatasetRequest, on_seen: OnSeen = None) -> Proposal:
 
 
 def _propose_published(request: DatasetRequest, given: Path, name: str, on_seen: OnSeen) -> Proposal:
-    row = published_row(request.source or "medmnist", given, request.options, request.table, request.sheet)
+    said = vars(request.options) | {
+        "table": request.table,
+        "sheet": request.sheet,
+        "window": request.images.get("window"),
+        "follow_links": request.follow_links,
+    }
+    row = published_row(request.source or "medmnist", given, said)
     # What the images look like is known once they are read, for which no size is needed.
     unseen = {"size": 8, "channels": 1, "horizontal_flip": True, "vertical_flip": False}
     source, seen = looked_through(open_source(_settings(unseen | _completed(row, request))), on_seen)

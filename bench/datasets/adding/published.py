@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,6 @@ import numpy as np
 from bench.datasets.adding.looking import DECODED, Appearance
 from bench.datasets.adding.proposal import MOST_COMPARED, THREADS, Seen
 from bench.datasets.adding.recognised import PUBLISHED
-from bench.datasets.adding.suggestion import Options
 from bench.methods.params_rows import as_written
 from bench.protocol.nearest_name import did_you_mean
 from imssl.datasets import medmnist
@@ -27,6 +26,15 @@ MEDMNIST_FILE = re.compile(r"(?P<flag>[a-z0-9]+)(?:_(?P<resolution>64|128|224))?
 # Tissue and a retina may be turned upside down, a chest may not.
 UPSIDE_DOWN = ("idc", "eyepacs")
 GRADINGS = {"binary": "binary", "ordinal": "five"}
+# What may be said of each, besides what may be said of every data set.
+OF_FILES = ("window", "follow_links")
+HEEDED = {
+    "nih": OF_FILES,
+    "idc": ("table", *OF_FILES),
+    "eyepacs": ("task", *OF_FILES),
+    "kermany": OF_FILES,
+    "medmnist": (),
+}
 
 
 def is_medmnist(path: Path) -> bool:
@@ -34,18 +42,14 @@ def is_medmnist(path: Path) -> bool:
     return path.suffix == ".npz"
 
 
-def published_row(
-    source: str, path: Path, options: Options, table: str | None, sheet: str | None
-) -> dict[str, Any]:
+def published_row(source: str, path: Path, said: Mapping[str, Any]) -> dict[str, Any]:
     """Keys that read a published data set.
 
     Args:
         source: of `PUBLISHED`.
         path: of the folder, the zip, or MedMNIST's file.
-        options: what the user has said of labels, patients and splits. The owners decide these; but the task
-            of EyePACS is one of two.
-        table: of IDC, the file that says which patients are in which split.
-        sheet: of a table, which none of them has.
+        said: options of the command by name; empty or None where nothing was said. Labels, patients and
+            splits are the owners'; but EyePACS has two tasks, and a table may say how IDC is split.
 
     Returns:
         Keys of params.yaml; of those of the images only what the source decides.
@@ -58,16 +62,15 @@ def published_row(
             f"--source {source}: there are {', '.join(PUBLISHED)}.{did_you_mean(source, PUBLISHED)} Leave it "
             "out for images of your own."
         )
-    heeded = {"eyepacs": "task", "idc": "table"}.get(source)
-    said = vars(options) | {"table": table, "sheet": sheet}
-    _refuse_unheeded(source, [name for name, value in said.items() if value and name != heeded])
+    heeded = HEEDED[source]
+    _refuse_unheeded(source, [name for name, value in said.items() if value and name not in heeded])
     if source == "medmnist":
         return _medmnist_row(path)
     row: dict[str, Any] = {"source": source, "path": as_written(path)}
-    if source == "idc" and table is not None:
-        row["split_file"] = as_written(located(table))
+    if source == "idc" and said["table"]:
+        row["split_file"] = as_written(located(said["table"]))
     if source == "eyepacs":
-        row["grading"] = _grading(options.task)
+        row["grading"] = _grading(said["task"])
     return row | {"vertical_flip": source in UPSIDE_DOWN}
 
 
@@ -77,8 +80,7 @@ def _refuse_unheeded(source: str, names: Sequence[str]) -> None:
     options = [f"--{singular.get(name, name.replace('_', '-'))}" for name in names]
     if options:
         raise UserError(
-            f"{PUBLISHED[source]} is read with the labels, patients and splits of its owners; leave out "
-            f"{', '.join(options)}."
+            f"{PUBLISHED[source]} is read as its owners publish it; leave out {', '.join(options)}."
         )
 
 

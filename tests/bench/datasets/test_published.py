@@ -132,6 +132,9 @@ def test_what_a_published_data_set_does_not_heed_is_refused(project, tmp_path):
     arrays = tmp_path / "arrays.npz"
     np.savez(arrays, images=np.zeros(3))
     assert "no two-dimensional set 'arrays'" in refused(arrays)
+    assert "leave out --window, --follow-links" in refused(
+        arrays, "--window", 0, 255, "--follow-links", tmp_path
+    )
     assert "is no file of MedMNIST" in refused(folder, "--source", "medmnist")
 
 
