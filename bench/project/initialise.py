@@ -19,6 +19,7 @@ GIT_IGNORE = """\
 /reports/*
 !/reports/tuning/
 /dvc_plots/
+/*-results.zip
 __pycache__/
 *.partial
 """
