@@ -87,10 +87,9 @@ def _propose_published(request: DatasetRequest, given: Path, name: str, on_seen:
     }
     row = published_row(request.source or "medmnist", given, said)
     # What the images look like is known once they are read, for which no size is needed.
-    unseen = {"size": 8, "channels": 1, "horizontal_flip": True, "vertical_flip": False}
-    source, seen = looked_through(open_source(_settings(unseen | _completed(row, request))), on_seen)
+    unseen = {"size": 8, "channels": 1} | _completed(row, request)
+    source, seen = looked_through(open_source(_settings(unseen)), on_seen)
     row = _completed(row | image_settings(seen.look, None, None) | row, request)
-    _settings(row)
     check_samples(source.samples, source, name)
     return proposal_of(name, row, source, seen)
 

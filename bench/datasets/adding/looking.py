@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from imssl.datasets.skipped import by_reason
 from imssl.datasets.source import BadImage
 from imssl.datasets.user_images import UserImages, user_images
 from imssl.errors import UserError
+
+Item = TypeVar("Item")
 
 # Of many images so many, evenly spread, are decoded to learn their sizes and modes.
 DECODED = 400
@@ -82,11 +85,10 @@ def appearance(names: Sequence[str], read: Callable[[str], bytes]) -> Appearance
         names: of the images.
         read: content of an image by its name; raises BadImage.
     """
-    step = max(1, len(names) // DECODED)
     sizes: Counter[tuple[int, int]] = Counter()
     modes: Counter[str] = Counter()
     grey, has_dicom, largest, unreadable = True, False, None, []
-    for name in names[::step][:DECODED]:
+    for name in evenly_spread(names):
         try:
             content = read(name)
             is_dicom = dicom.is_dicom(content)
@@ -99,7 +101,7 @@ def appearance(names: Sequence[str], read: Callable[[str], bytes]) -> Appearance
         if sixteen_bits is not None:
             largest = max(largest or 0, sixteen_bits)
         sizes[pixels.shape[1], pixels.shape[0]] += 1
-        coloured = pixels.ndim == 3 and bool((pixels != pixels[..., :1]).any())
+        coloured = is_coloured(pixels)
         modes[("DICOM, " if is_dicom else "") + ("colour" if coloured else "grey")] += 1
         grey = grey and not coloured
     return Appearance(
@@ -110,3 +112,13 @@ def appearance(names: Sequence[str], read: Callable[[str], bytes]) -> Appearance
         largest_grey=None if has_dicom else largest,
         unreadable=unreadable,
     )
+
+
+def evenly_spread(images: Sequence[Item]) -> Sequence[Item]:
+    """At most `DECODED` of some images."""
+    return images[:: max(1, len(images) // DECODED)][:DECODED]
+
+
+def is_coloured(pixels: np.ndarray) -> bool:
+    """Whether the channels of pixels, (H, W) or (H, W, C), differ anywhere."""
+    return pixels.ndim == 3 and bool((pixels != pixels[..., :1]).any())

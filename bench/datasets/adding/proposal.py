@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -104,14 +104,19 @@ def _copies(names: Sequence[str], read: Callable[[str], bytes]) -> dict[str, str
     """The files with the content of an earlier one; None if there are too many files to read them all."""
     if len(names) > MOST_COMPARED:
         return None
-    first: dict[bytes, str] = {}
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         digests = pool.map(lambda name: _digest(name, read), names)
-        originals = [
-            (name, first.setdefault(digest, name))
-            for name, digest in zip(names, digests, strict=True)
-            if digest
-        ]
+        return copies_among((name, digest) for name, digest in zip(names, digests, strict=True) if digest)
+
+
+def copies_among(digests: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    """The images with the content of an earlier one, which is named with each.
+
+    Args:
+        digests: name and checksum of each.
+    """
+    first: dict[bytes, str] = {}
+    originals = [(name, first.setdefault(digest, name)) for name, digest in digests]
     return {name: original for name, original in originals if name != original}
 
 

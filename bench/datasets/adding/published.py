@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.datasets.adding.looking import DECODED, Appearance
-from bench.datasets.adding.proposal import MOST_COMPARED, THREADS, Seen
+from bench.datasets.adding.looking import Appearance, evenly_spread, is_coloured
+from bench.datasets.adding.proposal import MOST_COMPARED, THREADS, Seen, copies_among
 from bench.datasets.adding.recognised import PUBLISHED
 from bench.methods.params_rows import as_written
 from bench.protocol.nearest_name import did_you_mean
@@ -128,26 +128,21 @@ def looked_through(source: Source, on_seen: Callable[[Seen], None] | None) -> tu
     """
     samples = sorted(source.samples, key=lambda sample: sample.id)
     is_compared = len(samples) <= MOST_COMPARED
-    step = max(1, len(samples) // DECODED)
     with ThreadPoolExecutor(THREADS) as pool:
-        chosen = samples if is_compared else samples[::step][:DECODED]
+        chosen = samples if is_compared else evenly_spread(samples)
         glances = list(pool.map(partial(_glance, source), chosen))
     sizes, modes = Counter[tuple[int, int]](), Counter[str]()
-    first: dict[bytes, str] = {}
-    copies: dict[str, str] = {}
+    digests: dict[str, bytes] = {}
     bad: dict[str, tuple[str, str]] = {}
     for sample, glance in zip(chosen, glances, strict=True):
         if isinstance(glance, BadImage):
             bad[sample.id] = glance.name, glance.reason
             continue
-        size, mode, digest = glance
+        size, mode, digests[sample.id] = glance
         sizes[size] += 1
         modes[mode] += 1
-        original = first.setdefault(digest, sample.id)
-        if original != sample.id:
-            copies[sample.id] = original
     look = Appearance(sizes.total(), sizes.most_common(), dict(modes), set(modes) == {"grey"}, None, [])
-    seen = Seen(len(samples), look, copies if is_compared else None)
+    seen = Seen(len(samples), look, copies_among(digests.items()) if is_compared else None)
     if on_seen is not None:
         on_seen(seen)
     readable = [sample for sample in samples if sample.id not in bad]
@@ -160,6 +155,5 @@ def _glance(source: Source, sample: RawSample) -> tuple[tuple[int, int], str, by
         pixels = source.read(sample)
     except BadImage as bad:
         return bad
-    is_coloured = pixels.ndim == 3 and bool((pixels != pixels[..., :1]).any())
     digest = sha256(f"{pixels.shape}".encode() + np.ascontiguousarray(pixels).tobytes()).digest()
-    return (pixels.shape[1], pixels.shape[0]), "colour" if is_coloured else "grey", digest
+    return (pixels.shape[1], pixels.shape[0]), "colour" if is_coloured(pixels) else "grey", digest
